@@ -1,0 +1,2 @@
+//! The kadmos program.
+fn main() {}

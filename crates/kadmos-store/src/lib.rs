@@ -1,0 +1,1 @@
+//! kadmos-store
