@@ -1,1 +1,39 @@
-//! kadmos-core
+//! The sans-IO core of Kadmos, the libp2p / IPFS Kademlia DHT.
+//!
+//! Every protocol decision is here, and no socket, clock, thread, disk or global randomness. A [`Node`] takes facts
+//! ([`Node::handle_input`]) and gives effects ([`Node::poll_output`]); the real network and the simulator drive the
+//! same `Node` with the same loop. The server half is a pure function over an immutable view of the table,
+//! [`server::Responder`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod addr;
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod key;
+pub mod limits;
+pub mod lookup;
+pub mod message;
+pub mod node;
+pub mod operation;
+pub mod peer;
+pub mod record;
+pub mod retry;
+pub mod routing;
+pub mod server;
+pub mod time;
+pub mod wire;
+
+pub use addr::AddrList;
+pub use config::{AddressPolicy, Config, ConfigError, Mode};
+pub use event::Event;
+pub use key::{Distance, Key};
+pub use node::{Input, Node, Output, RequestId, StoreId};
+pub use operation::{Operation, OperationId, OperationOptions, Outcome, Update};
+pub use peer::{Peer, PeerId, PeerInfo};
+pub use record::{Reader, Validator, Validators};
+pub use retry::RetryPolicy;
+pub use time::{Now, Timestamp, UnixTime};

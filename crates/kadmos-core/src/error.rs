@@ -1,0 +1,273 @@
+//! Why operations fail: one enum each, every variant says whose fault it is and what to do.
+
+use alloc::vec::Vec;
+
+use crate::peer::Peer;
+use crate::record::InvalidRecord;
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The caller asked for something impossible.
+    Caller,
+    /// The network did not deliver; trying again may help.
+    Network,
+    /// A peer broke the protocol or refused.
+    Peer,
+    /// This node: its bounds, its store, or a bug.
+    Us,
+}
+
+/// Why a request to one peer failed. Drivers report it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestFailure {
+    /// No connection could be made.
+    #[error("the peer could not be reached")]
+    Unreachable,
+    /// No answer within the time-out.
+    #[error("the peer did not answer in time")]
+    TimedOut,
+    /// The stream or connection broke.
+    #[error("the connection broke")]
+    Closed,
+    /// The peer does not speak the protocol.
+    #[error("the peer does not speak the protocol")]
+    Unsupported,
+    /// The answer was no message, or not one for this request.
+    #[error("the peer's answer broke the protocol")]
+    Malformed,
+    /// Our own queue to this peer is full.
+    #[error("too many requests are waiting for this peer")]
+    Overloaded,
+}
+
+impl RequestFailure {
+    /// Whose fault it is.
+    pub const fn fault(self) -> Fault {
+        match self {
+            Self::Unreachable | Self::TimedOut | Self::Closed => Fault::Network,
+            Self::Unsupported | Self::Malformed => Fault::Peer,
+            Self::Overloaded => Fault::Us,
+        }
+    }
+
+    /// What to do about it.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Unreachable => "check the peer's addresses, or ask another peer",
+            Self::TimedOut | Self::Closed => "try again, or ask another peer",
+            Self::Unsupported => "ask a peer that serves the DHT",
+            Self::Malformed => "ask another peer; report the implementation",
+            Self::Overloaded => "send fewer requests to this peer at once",
+        }
+    }
+
+    /// Whether trying the same peer again can help. Protocol errors are never retried.
+    pub const fn is_retryable(self) -> bool {
+        matches!(self.fault(), Fault::Network)
+    }
+
+    /// Stable label for metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::Closed => "closed",
+            Self::Unsupported => "unsupported",
+            Self::Malformed => "malformed",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+/// Why an operation failed for reasons that every operation shares.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// Nobody to ask: the table is empty.
+    #[error("no peers are known to ask")]
+    NoPeers,
+    /// Every peer that was asked failed.
+    #[error("none of the {asked} peers asked answered")]
+    NoAnswers {
+        /// Peers asked.
+        asked: usize,
+    },
+    /// The deadline passed first.
+    #[error("the deadline passed before the operation ended")]
+    TimedOut,
+    /// The caller cancelled it.
+    #[error("the operation was cancelled")]
+    Cancelled,
+    /// [`crate::limits::OPERATIONS_MAX`] are running.
+    #[error("too many operations are running")]
+    TooMany,
+    /// The key cannot be used.
+    #[error("the key has {got} bytes, expected 1 to {max}")]
+    KeyLength {
+        /// Bytes of the key.
+        got: usize,
+        /// Most bytes allowed for this operation.
+        max: usize,
+    },
+    /// The node's own store failed.
+    #[error("the local store failed: {reason}")]
+    Store {
+        /// What the store said.
+        reason: alloc::string::String,
+    },
+    /// The node has shut down.
+    #[error("the node has shut down")]
+    Closed,
+}
+
+impl OperationError {
+    /// Whose fault it is.
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::NoPeers | Self::NoAnswers { .. } | Self::TimedOut => Fault::Network,
+            Self::Cancelled | Self::KeyLength { .. } | Self::Closed => Fault::Caller,
+            Self::TooMany | Self::Store { .. } => Fault::Us,
+        }
+    }
+
+    /// What to do about it.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::NoPeers => "add bootstrap peers and bootstrap first",
+            Self::NoAnswers { .. } => "check this node's connection, then bootstrap again",
+            Self::TimedOut => "try again with a later deadline",
+            Self::Cancelled => "nothing: the caller ended it",
+            Self::TooMany => "wait until running operations have ended",
+            Self::KeyLength { .. } => "use a key of the length the operation allows",
+            Self::Store { .. } => "check the store's disk and its log",
+            Self::Closed => "start a new node",
+        }
+    }
+}
+
+macro_rules! operation_error {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident $({ $($(#[$fdoc:meta])* $field:ident: $ty:ty),* $(,)? })? => ($message:literal, $fault:expr, $advice:literal)),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        #[non_exhaustive]
+        pub enum $name {
+            /// For a reason that every operation shares.
+            #[error(transparent)]
+            Operation(#[from] OperationError),
+            $($(#[$vdoc])* #[error($message)] $variant $({ $($(#[$fdoc])* $field: $ty),* })?),*
+        }
+
+        impl $name {
+            /// Whose fault it is.
+            pub const fn fault(&self) -> Fault {
+                match self {
+                    Self::Operation(error) => error.fault(),
+                    $(Self::$variant { .. } => $fault),*
+                }
+            }
+
+            /// What to do about it.
+            pub const fn advice(&self) -> &'static str {
+                match self {
+                    Self::Operation(error) => error.advice(),
+                    $(Self::$variant { .. } => $advice),*
+                }
+            }
+        }
+    };
+}
+
+operation_error! {
+    /// Why closest peers were not found.
+    ClosestPeersError {}
+}
+
+operation_error! {
+    /// Why a peer was not found.
+    FindPeerError {
+        /// The walk ended without the peer.
+        NotFound { /** Peers that answered. */ answered: usize }
+            => ("the peer was not found; {answered} peers answered", Fault::Network, "check the peer id; the peer may be offline or not in this network"),
+        /// The id is this node's own.
+        IsSelf => ("the peer id is this node's own", Fault::Caller, "ask for another peer"),
+    }
+}
+
+operation_error! {
+    /// Why a provider search failed. A search that ends without providers has not failed.
+    FindProvidersError {}
+}
+
+operation_error! {
+    /// Why a value was not read.
+    GetValueError {
+        /// No valid value was found.
+        NotFound { /** Peers that answered. */ answered: usize }
+            => ("no valid value was found; {answered} peers answered", Fault::Network, "check the key; the value may have expired"),
+        /// The key's namespace has no rules here.
+        Key { /** Why. */ invalid: InvalidRecord }
+            => ("the key cannot be read: {invalid}", Fault::Caller, "register a validator for the key's namespace"),
+        /// Fewer valid answers than the quorum asked for.
+        Quorum { /** Valid answers. */ got: usize, /** Answers asked for. */ expected: usize }
+            => ("{got} peers answered with a valid value, expected {expected}", Fault::Network, "ask for a smaller quorum or try again"),
+    }
+}
+
+operation_error! {
+    /// Why a value was not stored.
+    PutValueError {
+        /// The value is invalid.
+        Invalid { /** Why. */ invalid: InvalidRecord }
+            => ("the value is invalid: {invalid}", Fault::Caller, "sign and encode the value as its namespace demands"),
+        /// This node holds a better value under the key.
+        Outdated => ("a better value is already stored under the key", Fault::Caller, "read the current value and publish a newer one"),
+        /// Longer than values may be.
+        TooLarge { /** Bytes. */ got: usize, /** Bound. */ max: usize }
+            => ("the value has {got} bytes, expected at most {max}", Fault::Caller, "store a smaller value"),
+        /// No peer stored it.
+        NotStored { /** Peers asked. */ attempted: usize, /** The last failure of each. */ failed: Vec<(Peer, RequestFailure)> }
+            => ("none of the {attempted} peers asked stored the value", Fault::Network, "check this node's connection and try again"),
+    }
+}
+
+operation_error! {
+    /// Why content was not announced.
+    ProvideError {
+        /// The node has no address that others could use.
+        NoAddresses => ("this node has no address to announce", Fault::Caller, "listen on a reachable address first"),
+        /// No peer took it.
+        NotSent { /** Peers asked. */ attempted: usize, /** The last failure of each. */ failed: Vec<(Peer, RequestFailure)> }
+            => ("none of the {attempted} peers asked took the record", Fault::Network, "check this node's connection and try again"),
+    }
+}
+
+operation_error! {
+    /// Why joining a network failed.
+    BootstrapError {
+        /// Nobody to start from.
+        NoSources => ("no bootstrap peer is configured or remembered", Fault::Caller, "add at least one bootstrap peer"),
+        /// No bootstrap peer answered.
+        Unreachable { /** Peers tried. */ tried: usize }
+            => ("none of the {tried} bootstrap peers answered", Fault::Network, "check this node's connection and the bootstrap peers' addresses"),
+    }
+}
+
+/// What became of a record at each peer it was sent to.
+///
+/// For values, `stored` counts peers that echoed the record. ADD_PROVIDER has no answer, so for providers `stored`
+/// stays 0 and `sent` counts records that were flushed to a stream that was not reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishReport {
+    /// Peers that were to hold the record, closest first.
+    pub attempted: usize,
+    /// Peers to which the record was sent.
+    pub sent: usize,
+    /// Peers that proved that they took it.
+    pub stored: usize,
+    /// The peers counted in `stored` for values, in `sent` for providers.
+    pub holders: Vec<Peer>,
+    /// The others, with the last failure of each.
+    pub failed: Vec<(Peer, RequestFailure)>,
+}

@@ -1,0 +1,87 @@
+//! Every bound on what a peer or a caller can make us hold or do, each with its reason.
+
+use core::time::Duration;
+
+/// Largest message, as go-libp2p has it (`network.MessageSizeMax`, 4 MiB). rust-libp2p's 16 KiB drops the answers
+/// for popular keys.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Largest peer record (id and addresses) taken or given, as go-libp2p-kad-dht has it since #1281. 8 KiB hold some
+/// 300 typical addresses; without a bound, stored peer records amplify.
+pub const PEER_RECORD_BYTES_MAX: usize = 8 << 10;
+
+/// Closer peers taken from one response: 2 k, as go-libp2p-kad-dht has it since #1270. A server may add the target
+/// to its k; the rest is room for other k.
+pub const CLOSER_PEERS_MAX: usize = 40;
+
+/// Providers taken from one response or request. A 4 MiB answer of go holds tens of thousands for a popular key; a
+/// caller that wants more asks more peers. 1,024 of about 150 bytes are 150 KiB.
+pub const PROVIDERS_MAX: usize = 1_024;
+
+/// Longest key of GET_PROVIDERS and ADD_PROVIDER, as go-libp2p-kad-dht has it: a 64-byte digest and its header, and
+/// room for the CIDs that old nodes send.
+pub const PROVIDER_KEY_BYTES_MAX: usize = 80;
+
+/// Longest key of FIND_NODE, GET_VALUE and PUT_VALUE. Go has no bound here; namespaces of ours and others fit in
+/// 1 KiB, and a key is hashed and stored.
+pub const KEY_BYTES_MAX: usize = 1 << 10;
+
+/// Longest value. IPNS records end at 10 KiB and public keys at 1 KiB; 64 KiB is libp2p-kad's bound for values of
+/// private networks.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// Providers given in one answer. Answers stay within 100 KiB, and 100 random providers serve any client.
+pub const PROVIDERS_PER_REPLY_MAX: usize = 100;
+
+/// Inbound streams per connection, as rust-libp2p and js-libp2p have it.
+pub const INBOUND_STREAMS_MAX: usize = 32;
+
+/// Outbound streams per connection: rust-libp2p and js-libp2p servers stop at 32; 4 keep a slow answer from blocking
+/// others.
+pub const OUTBOUND_STREAMS_MAX: usize = 4;
+
+/// Requests waiting for a stream on one connection. One lookup sends a peer one request; 64 are many lookups at once.
+pub const OUTBOUND_QUEUE_MAX: usize = 64;
+
+/// A server stream without a request for this long is reset, as go-libp2p-kad-dht does.
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A parked client stream is closed after this long, before the server's own limit resets it under a request.
+pub const STREAM_PARK_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Requests served per second and peer, sustained. A lookup asks a peer once; go's sweep sends hundreds of
+/// ADD_PROVIDER a second at most.
+pub const REQUESTS_PER_SECOND: u32 = 500;
+
+/// Requests a peer may send at once before [`REQUESTS_PER_SECOND`] applies: a sweep's batch for one region.
+pub const REQUESTS_BURST: u32 = 5_000;
+
+/// Time the slow side of a store has before a reply goes out with closer peers only. A caller's hop costs about
+/// as much; waiting longer would cost it more than asking the next peer.
+pub const STORE_READ_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Candidates one lookup remembers, the closest of all it heard. The closest 20 decide; 256 leave room for a network
+/// in which nine of ten are dead, and bound what 40 peers an answer can add.
+pub const CANDIDATES_MAX: usize = 256;
+
+/// Operations running at once; further ones are refused. Each holds about 20 KiB, so 4,096 hold 80 MiB.
+pub const OPERATIONS_MAX: usize = 4_096;
+
+/// Admission probes in flight, and peers waiting for one. A node meets a few strangers a second; 32 probes and 256
+/// waiting take a burst, and a flood costs no more than that.
+pub const PROBES_MAX: usize = 32;
+/// See [`PROBES_MAX`].
+pub const PROBES_WAITING_MAX: usize = 256;
+
+/// Connected non-servers whose addresses a FIND_NODE for exactly them is answered with. At about 200 bytes each,
+/// 200 KiB.
+pub const CLIENTS_MAX: usize = 1_024;
+
+/// Addresses kept for peers outside the table, learnt in lookups. See [`HEARD_AGE_MAX`].
+pub const HEARD_MAX: usize = 2_048;
+/// How long such addresses are kept, as go-libp2p's `TempAddrTTL`.
+pub const HEARD_AGE_MAX: Duration = Duration::from_secs(120);
+
+/// Deepest common prefix that refresh targets. Finding a preimage costs 2^(n + 1) hashes, and a network of 2^20
+/// servers has buckets up to about 15. Same bound as go-libp2p-kbucket.
+pub const REFRESH_PREFIX_MAX: u16 = 15;

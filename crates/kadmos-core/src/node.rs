@@ -1,0 +1,183 @@
+//! The node: facts in, effects out.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::addr::AddrList;
+use crate::config::Mode;
+use crate::error::RequestFailure;
+use crate::event::Event;
+use crate::message::{Request, Response};
+use crate::operation::{Operation, OperationId, OperationOptions, Update};
+use crate::peer::{Peer, PeerId, PeerInfo};
+use crate::record::{StoreReply, StoreRequest};
+
+/// Names a request; chosen by the core, carried back by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Names a store operation; chosen by the core, carried back by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreId(pub u64);
+
+/// A fact. [`Node::handle_input`] takes one at a time, with the time at which it became known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The time asked for by [`Node::next_timeout`] has come. Early or extra calls do nothing.
+    Timeout,
+    /// Begin an operation. Its id must be unused.
+    Start {
+        /// Carried back by each [`Output::Update`].
+        id: OperationId,
+        /// What to do.
+        operation: Operation,
+        /// How.
+        options: OperationOptions,
+    },
+    /// End an operation at once: no further update, no further request; unknown ids do nothing.
+    Cancel(OperationId),
+    /// Remember peers to join the network through, in addition to earlier ones.
+    AddBootstrapPeers(Vec<PeerInfo>),
+    /// A peer whose addresses were learnt outside the DHT; probed and admitted like any other.
+    AddPeer(PeerInfo),
+    /// Drop a peer from the table.
+    RemovePeer(PeerId),
+    /// Begin or stop serving.
+    SetMode(Mode),
+    /// The addresses at which others reach this node, all of them.
+    SetAddrs(AddrList),
+    /// The first connection to a peer is up.
+    Connected(PeerId),
+    /// The last connection to a peer is gone.
+    Disconnected(PeerId),
+    /// Identify told whether a connected peer serves our protocol, and where it listens. Sent again on each change.
+    Identified {
+        /// Who.
+        peer: PeerId,
+        /// Whether our protocol id is among its protocols.
+        serves: bool,
+        /// Its listen addresses, own `/p2p` suffix stripped.
+        addrs: AddrList,
+    },
+    /// A request was answered.
+    Answered {
+        /// From [`Output::Send`].
+        request: RequestId,
+        /// The decoded answer.
+        response: Response,
+    },
+    /// A request without an answer (ADD_PROVIDER) was flushed to a stream that was not reset since.
+    Flushed(RequestId),
+    /// A request failed.
+    Failed {
+        /// From [`Output::Send`].
+        request: RequestId,
+        /// How.
+        failure: RequestFailure,
+    },
+    /// A store operation ended.
+    Stored {
+        /// From [`Output::Store`].
+        id: StoreId,
+        /// How.
+        reply: StoreReply,
+    },
+}
+
+/// An effect for the driver to carry out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a request; dial first if there is no connection. Answered by exactly one [`Input::Answered`],
+    /// [`Input::Flushed`] or [`Input::Failed`], unless cancelled before.
+    Send {
+        /// Carried back.
+        request: RequestId,
+        /// To whom.
+        to: PeerInfo,
+        /// What.
+        message: Request,
+        /// From now until the driver must report a failure: dial, stream and answer together.
+        timeout: Duration,
+    },
+    /// The answer is no longer wanted. The driver may drop the request, and need not report on it.
+    CancelRequest(RequestId),
+    /// Run a store operation. Answered by exactly one [`Input::Stored`].
+    Store {
+        /// Carried back.
+        id: StoreId,
+        /// What.
+        request: StoreRequest,
+    },
+    /// Tell the user.
+    Update {
+        /// Which operation.
+        id: OperationId,
+        /// What.
+        update: Update,
+    },
+    /// The table or our own addresses changed: publish a new snapshot to the responder.
+    TableChanged {
+        /// `true` after a removal: at once; else within 10 ms, so that bursts share one.
+        urgent: bool,
+    },
+    /// Something happened.
+    Event(Event),
+}
+
+/// Why an input was refused; apart from its clock the node is unchanged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// An operation with this id is running.
+    #[error("operation {0:?} is already running")]
+    DuplicateOperation(OperationId),
+    /// A request id that is not in flight: answered, cancelled or never sent.
+    #[error("request {0:?} is not in flight")]
+    UnknownRequest(RequestId),
+    /// A store id that is not in flight.
+    #[error("store operation {0:?} is not in flight")]
+    UnknownStore(StoreId),
+    /// The local address or peer cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// One DHT node of one realm.
+#[derive(Debug)]
+pub struct Node {
+    table: crate::routing::Table,
+}
+
+impl Node {
+    /// A node named `local`.
+    ///
+    /// Errors: [`crate::ConfigError`] when `config` cannot work with `validators`.
+    pub fn new(
+        local: Peer,
+        config: crate::Config,
+        _validators: alloc::sync::Arc<crate::Validators>,
+    ) -> Result<Self, crate::ConfigError> {
+        Ok(Self { table: crate::routing::Table::new(local, config.protocol.mode, config.table) })
+    }
+
+    /// Feeds one fact. Time never runs backwards: an older `now` counts as the latest one seen.
+    pub fn handle_input(&mut self, _now: crate::Now, _input: Input) -> Result<(), InputError> {
+        Ok(())
+    }
+
+    /// Takes the next effect; call until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        None
+    }
+
+    /// When the node next wants [`Input::Timeout`].
+    pub fn next_timeout(&self) -> Option<crate::Timestamp> {
+        None
+    }
+
+    /// The table.
+    pub fn table(&self) -> &crate::routing::Table {
+        &self.table
+    }
+}

@@ -1,0 +1,145 @@
+//! An immutable view of the table, cheap to copy and share.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::bucket::{Bucket, nearest};
+use crate::addr::AddrList;
+use crate::config::Mode;
+use crate::key::Key;
+use crate::peer::{PeerId, PeerInfo};
+
+/// The table as requests are answered from it: our own identity, the buckets, and the addresses of connected peers
+/// that do not serve.
+///
+/// Cost: cloning bumps one counter per non-empty bucket prefix; unchanged buckets are shared between snapshots.
+#[derive(Clone, Debug)]
+pub struct TableSnapshot {
+    pub(super) local: PeerInfo,
+    pub(super) mode: Mode,
+    pub(super) buckets: Vec<Arc<Bucket>>,
+    pub(super) clients: Arc<BTreeMap<PeerId, PeerInfo>>,
+}
+
+impl TableSnapshot {
+    /// An empty table of `local`.
+    pub fn new(local: PeerInfo, mode: Mode) -> Self {
+        Self { local, mode, buckets: Vec::new(), clients: Arc::default() }
+    }
+
+    /// This node and the addresses at which others reach it.
+    pub fn local(&self) -> &PeerInfo {
+        &self.local
+    }
+
+    /// Whether this node serves.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Number of peers in the table.
+    pub fn len(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.len()).sum()
+    }
+
+    /// Whether the table is empty.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.is_empty())
+    }
+
+    /// The buckets by common prefix length with the local node, up to the deepest that has peers.
+    pub fn buckets(&self) -> impl Iterator<Item = (u16, &Bucket)> {
+        (0..).zip(self.buckets.iter().map(Arc::as_ref))
+    }
+
+    /// All peers, bucket by bucket.
+    pub fn iter(&self) -> impl Iterator<Item = &PeerInfo> {
+        self.buckets.iter().flat_map(|bucket| bucket.iter())
+    }
+
+    /// The table's entry for a peer. Cost: one SHA-256 and a binary search.
+    pub fn get(&self, id: &PeerId) -> Option<&PeerInfo> {
+        let key = Key::of(id.as_bytes());
+        self.bucket_of(&key)?.get(id, &key)
+    }
+
+    /// A connected peer that does not serve but whose addresses are known.
+    pub fn client(&self, id: &PeerId) -> Option<&PeerInfo> {
+        self.clients.get(id)
+    }
+
+    /// Peers of the table nearest to `target`, nearest first.
+    ///
+    /// Shape: `0..=count` distinct peers, strictly increasing distance, never the local node.
+    /// Cost: the target's own bucket first; only buckets that can still contribute are read.
+    /// Source: libp2p kad-dht r2, "Peer routing".
+    pub fn closest(&self, target: &Key, count: usize) -> Vec<&PeerInfo> {
+        let mut found = Vec::with_capacity(count.min(self.buckets.len() * 20));
+        let shared = usize::from(self.local.peer.key.common_prefix_len(target));
+        let split = shared.min(self.buckets.len());
+        // A peer in the bucket `shared` agrees with the target in at least one bit more than any other peer does.
+        if let Some(bucket) = self.buckets.get(shared) {
+            nearest(bucket.iter(), target, count, &mut found);
+        }
+        // Deeper buckets agree with us, so all of them leave the target at bit `shared`: one group.
+        if found.len() < count {
+            let deeper = self.buckets.iter().skip(split + 1).flat_map(|bucket| bucket.iter());
+            let missing = count - found.len();
+            nearest(deeper, target, missing, &mut found);
+        }
+        // Each shallower bucket leaves the target one bit earlier than the one before.
+        for bucket in self.buckets[..split].iter().rev() {
+            if found.len() >= count {
+                break;
+            }
+            let missing = count - found.len();
+            nearest(bucket.iter(), target, missing, &mut found);
+        }
+        found
+    }
+
+    fn bucket_of(&self, key: &Key) -> Option<&Bucket> {
+        self.buckets.get(usize::from(self.local.peer.key.common_prefix_len(key))).map(Arc::as_ref)
+    }
+
+    pub(super) fn set_local_addrs(&mut self, addrs: AddrList) -> bool {
+        let changed = self.local.addrs != addrs;
+        self.local.addrs = addrs;
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::peer::Peer;
+
+    fn info(seed: u32) -> PeerInfo {
+        let mut digest = [0; 32];
+        digest[..4].copy_from_slice(&seed.to_be_bytes());
+        PeerInfo::new(Peer::new(PeerId::from_digest(digest)), AddrList::EMPTY)
+    }
+
+    proptest! {
+        #[test]
+        fn closest_equals_sorting_everything(peers in 0u32..300, target: [u8; 32], count in 0usize..40) {
+            let local = info(u32::MAX);
+            let mut table = TableSnapshot::new(local.clone(), Mode::Server);
+            let target = Key::from_hashed(target);
+            let mut all: Vec<_> = (0..peers).map(info).collect();
+            for peer in &all {
+                let index = usize::from(local.peer.key.common_prefix_len(&peer.peer.key));
+                if table.buckets.len() <= index {
+                    table.buckets.resize_with(index + 1, Arc::default);
+                }
+                Arc::make_mut(&mut table.buckets[index]).insert(peer.clone());
+            }
+            all.sort_by_key(|peer| peer.peer.key.distance(&target));
+            all.truncate(count);
+            prop_assert_eq!(table.closest(&target, count), all.iter().collect::<Vec<_>>());
+        }
+    }
+}

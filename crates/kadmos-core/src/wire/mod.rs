@@ -1,0 +1,3 @@
+//! The bytes of the Amino protocol.
+
+pub mod varint;
