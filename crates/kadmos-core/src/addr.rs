@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::limits::PEER_RECORD_BYTES_MAX;
+use crate::limits::{ADDRS_PER_PEER_MAX, PEER_RECORD_BYTES_MAX};
 use crate::peer::PeerId;
-use crate::wire::varint;
+use crate::wire::{multiaddr, varint};
 
 /// Multiaddr protocol code of `/ip4`, followed by 4 bytes. Source: the multiaddr protocol table.
 const IP4: u64 = 4;
@@ -15,11 +15,15 @@ const IP4: u64 = 4;
 const IP6: u64 = 41;
 /// Protobuf tag of `Message.Peer.addrs`: field 2, length-delimited.
 pub(crate) const ADDRS_TAG: u8 = 0x12;
+/// Bytes of a peer record left to its addresses: all but the longest id and a connection field, two bytes of
+/// framing each counted.
+const ADDRS_BYTES_MAX: usize = PEER_RECORD_BYTES_MAX - (2 + PeerId::BYTES_MAX) - 2;
 
 /// A peer's addresses, kept exactly as the wire carries them: protobuf field 2 of `Message.Peer`, repeated.
 ///
 /// So a reply copies them in one piece, and a decoded reply keeps one allocation per peer. Each address is a binary
-/// multiaddr without a trailing `/p2p/<own id>`. Never longer than [`PEER_RECORD_BYTES_MAX`].
+/// multiaddr without a trailing `/p2p/<own id>`. At most [`ADDRS_PER_PEER_MAX`] addresses, and never so long that the
+/// peer's record would exceed [`PEER_RECORD_BYTES_MAX`].
 /// Cost: cloning bumps a counter; an empty list allocates nothing.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddrList(Option<Arc<[u8]>>);
@@ -30,14 +34,25 @@ impl AddrList {
 
     /// Collects binary multiaddrs of `peer`, in order, without duplicates.
     ///
-    /// A trailing `/p2p/<peer>` is stripped (rust-libp2p sends it). Empty addresses and those that no longer fit
-    /// in [`PEER_RECORD_BYTES_MAX`] are left out.
+    /// A trailing `/p2p/<peer>` is stripped (rust-libp2p sends it). Addresses of which [`multiaddr::kept`] keeps
+    /// nothing and those that no longer fit are left out; after [`ADDRS_PER_PEER_MAX`] no more are looked at.
     pub fn collect<'a>(peer: &PeerId, addrs: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut encoded = Vec::new();
-        for addr in addrs {
-            push(&mut encoded, strip_own_id(addr, peer));
+        Self::collect_with(&mut Vec::new(), peer, addrs)
+    }
+
+    /// As [`AddrList::collect`], building in `scratch`, so that collecting many lists allocates once for each.
+    pub(crate) fn collect_with<'a>(
+        scratch: &mut Vec<u8>,
+        peer: &PeerId,
+        addrs: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Self {
+        scratch.clear();
+        for addr in addrs.into_iter().take(ADDRS_PER_PEER_MAX) {
+            if let Some(addr) = multiaddr::kept(addr, peer) {
+                push(scratch, addr);
+            }
         }
-        if encoded.is_empty() { Self::EMPTY } else { Self(Some(encoded.into())) }
+        if scratch.is_empty() { Self::EMPTY } else { Self(Some(scratch.as_slice().into())) }
     }
 
     /// Whether there are no addresses.
@@ -91,11 +106,15 @@ impl AddrList {
 /// Appends `addr` as protobuf field 2 unless it is empty, already there or no longer fits.
 fn push(encoded: &mut Vec<u8>, addr: &[u8]) {
     let framed_len = 1 + varint::len(addr.len() as u64) + addr.len();
-    if addr.is_empty()
-        || encoded.len() + framed_len > PEER_RECORD_BYTES_MAX
-        || split(encoded).any(|known| known == addr)
-    {
+    if addr.is_empty() || encoded.len() + framed_len > ADDRS_BYTES_MAX {
         return;
+    }
+    let mut count = 0;
+    for known in split(encoded) {
+        count += 1;
+        if known == addr || count == ADDRS_PER_PEER_MAX {
+            return;
+        }
     }
     encoded.push(ADDRS_TAG);
     varint::write(encoded, addr.len() as u64);
@@ -112,15 +131,6 @@ fn split(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = tail;
         Some(addr)
     })
-}
-
-fn strip_own_id<'a>(addr: &'a [u8], peer: &PeerId) -> &'a [u8] {
-    const P2P: [u8; 2] = [0xa5, 0x03]; // 421 as varint
-    let id = peer.as_bytes();
-    addr.strip_suffix(id)
-        .and_then(|head| head.strip_suffix(&[id.len() as u8])) // at most 44: one varint byte
-        .and_then(|head| head.strip_suffix(&P2P))
-        .unwrap_or(addr)
 }
 
 impl fmt::Debug for AddrList {
@@ -196,8 +206,15 @@ mod tests {
         let peer = PeerId::from_digest([7; 32]);
         let addrs: Vec<_> = (0..10_000u32).map(|i| tcp(i.to_be_bytes(), 1)).collect();
         let list = AddrList::collect(&peer, addrs.iter().map(Vec::as_slice));
-        assert!(list.encoded().len() <= PEER_RECORD_BYTES_MAX);
-        assert!(list.len() > 500);
+        assert_eq!(list.len(), ADDRS_PER_PEER_MAX);
+        let long: Vec<_> = (0..100u8).map(|i| [&[54, 200, 1][..], &[i; 200]].concat()).collect();
+        let list = AddrList::collect(&peer, long.iter().map(Vec::as_slice));
+        assert!(list.encoded().len() + 2 + PeerId::BYTES_MAX <= PEER_RECORD_BYTES_MAX);
+        assert_eq!(list.len(), (PEER_RECORD_BYTES_MAX - 48) / 206);
+        let other: Vec<_> = (0..200u32).map(|i| tcp(i.to_be_bytes(), 1)).collect();
+        let merged = list.merged(&AddrList::collect(&peer, other.iter().map(Vec::as_slice)));
+        assert!(merged.len() > list.len() && merged.len() <= ADDRS_PER_PEER_MAX);
+        assert!(merged.encoded().len() + 2 + PeerId::BYTES_MAX <= PEER_RECORD_BYTES_MAX);
     }
 
     #[test]

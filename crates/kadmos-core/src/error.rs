@@ -209,9 +209,6 @@ operation_error! {
         /// The key's namespace has no rules here.
         Key { /** Why. */ invalid: InvalidRecord }
             => ("the key cannot be read: {invalid}", Fault::Caller, "register a validator for the key's namespace"),
-        /// Fewer valid answers than the quorum asked for.
-        Quorum { /** Valid answers. */ got: usize, /** Answers asked for. */ expected: usize }
-            => ("{got} peers answered with a valid value, expected {expected}", Fault::Network, "ask for a smaller quorum or try again"),
     }
 }
 

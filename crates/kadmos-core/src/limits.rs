@@ -10,6 +10,11 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// 300 typical addresses; without a bound, stored peer records amplify.
 pub const PEER_RECORD_BYTES_MAX: usize = 8 << 10;
 
+/// Addresses looked at in one peer record, and kept of one peer. Peers announce some 5 to 60. Each new address is
+/// compared with those already kept; without this bound 8 KiB of 2-byte addresses would cost 2 million comparisons
+/// a peer, with it 8,000.
+pub const ADDRS_PER_PEER_MAX: usize = 128;
+
 /// Closer peers taken from one response: 2 k, as go-libp2p-kad-dht has it since #1270. A server may add the target
 /// to its k; the rest is room for other k.
 pub const CLOSER_PEERS_MAX: usize = 40;
@@ -77,11 +82,18 @@ pub const PROBES_WAITING_MAX: usize = 256;
 /// 200 KiB.
 pub const CLIENTS_MAX: usize = 1_024;
 
-/// Addresses kept for peers outside the table, learnt in lookups. See [`HEARD_AGE_MAX`].
-pub const HEARD_MAX: usize = 2_048;
-/// How long such addresses are kept, as go-libp2p's `TempAddrTTL`.
-pub const HEARD_AGE_MAX: Duration = Duration::from_secs(120);
-
 /// Deepest common prefix that refresh targets. Finding a preimage costs 2^(n + 1) hashes, and a network of 2^20
 /// servers has buckets up to about 15. Same bound as go-libp2p-kbucket.
 pub const REFRESH_PREFIX_MAX: u16 = 15;
+
+/// Bucket lookups of one refresh at once. Each has up to alpha requests in flight, so 3 stay within 30.
+pub const REFRESH_WALKS_MAX: usize = 3;
+
+/// Bootstrap peers remembered, and tried at once by one bootstrap. Public lists name fewer than ten; 64 take the
+/// remembered ones too.
+pub const BOOTSTRAP_PEERS_MAX: usize = 256;
+/// See [`BOOTSTRAP_PEERS_MAX`].
+pub const BOOTSTRAP_PEERS_AT_ONCE_MAX: usize = 64;
+
+/// Below `table.peers_min` peers the node joins again this often, as go-libp2p-kad-dht does.
+pub const REJOIN_INTERVAL: Duration = Duration::from_secs(120);

@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::limits::{KEY_BYTES_MAX, PROVIDER_KEY_BYTES_MAX};
 use crate::peer::PeerInfo;
+use crate::time::UnixTime;
 
 /// Kind of a message. The numbers are the wire's. Source: go-libp2p-kad-dht `pb/dht.proto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +42,14 @@ impl MessageKind {
             5 => Self::Ping,
             _ => return None,
         })
+    }
+
+    /// Longest key of a message of this kind; the shortest is one byte, but for PING, whose key is ignored.
+    pub const fn key_bytes_max(self) -> usize {
+        match self {
+            Self::AddProvider | Self::GetProviders => PROVIDER_KEY_BYTES_MAX,
+            Self::PutValue | Self::GetValue | Self::FindNode | Self::Ping => KEY_BYTES_MAX,
+        }
     }
 
     /// Stable label for metrics and logs: `put_value`, `get_value`, …
@@ -114,6 +124,19 @@ impl Request {
         }
     }
 
+    /// The key it is about; empty for PING.
+    pub fn key(&self) -> &Bytes {
+        static NO_KEY: Bytes = Bytes::new();
+        match self {
+            Self::PutValue { record } => &record.key,
+            Self::GetValue { key }
+            | Self::AddProvider { key, .. }
+            | Self::GetProviders { key }
+            | Self::FindNode { key } => key,
+            Self::Ping => &NO_KEY,
+        }
+    }
+
     /// Whether the peer will answer: all but ADD_PROVIDER.
     pub const fn has_response(&self) -> bool {
         !matches!(self, Self::AddProvider { .. })
@@ -132,6 +155,9 @@ pub enum Response {
     GetValue {
         /// The stored record, if there is one; not validated by the sender.
         record: Option<Record>,
+        /// When the record was received, by the clock of the node that serves it. Written for others to see, never
+        /// trusted: a decoded response has none.
+        received: Option<UnixTime>,
         /// Peers closer to the key.
         closer: Vec<PeerInfo>,
     },

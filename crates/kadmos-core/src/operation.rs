@@ -6,8 +6,8 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::error::{
-    BootstrapError, ClosestPeersError, Fault, FindPeerError, FindProvidersError, GetValueError, ProvideError,
-    PublishReport, PutValueError,
+    BootstrapError, ClosestPeersError, Fault, FindPeerError, FindProvidersError, GetValueError,
+    OperationError, ProvideError, PublishReport, PutValueError,
 };
 use crate::peer::{PeerId, PeerInfo};
 use crate::record::ValueFrom;
@@ -180,6 +180,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome of an operation that failed for a reason every operation shares.
+    pub fn failed(kind: OperationKind, error: OperationError) -> Self {
+        match kind {
+            OperationKind::Bootstrap => Self::Bootstrap(Err(error.into())),
+            OperationKind::ClosestPeers => Self::ClosestPeers(Err(error.into())),
+            OperationKind::FindPeer => Self::FindPeer(Err(error.into())),
+            OperationKind::FindProviders => Self::FindProviders(Err(error.into())),
+            OperationKind::GetValue => Self::GetValue(Err(error.into())),
+            OperationKind::Provide => Self::Provide(Err(error.into())),
+            OperationKind::PutValue => Self::PutValue(Err(error.into())),
+        }
+    }
+
     /// `None` for success, else whose fault the failure is.
     pub const fn fault(&self) -> Option<Fault> {
         match self {

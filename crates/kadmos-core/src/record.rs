@@ -147,6 +147,13 @@ impl Validators {
         self.for_key(key)?.validate(key, value, now)
     }
 
+    /// Whether values under `key` have rules here.
+    ///
+    /// Errors: [`InvalidRecord::NoNamespace`], [`InvalidRecord::UnknownNamespace`].
+    pub fn accepts(&self, key: &[u8]) -> Result<(), InvalidRecord> {
+        self.for_key(key).map(|_| ())
+    }
+
     /// See [`Validator::compare`]; `Equal` for an unknown namespace, whose values are never valid.
     pub fn compare(&self, key: &[u8], a: &[u8], b: &[u8]) -> core::cmp::Ordering {
         self.for_key(key).map_or(core::cmp::Ordering::Equal, |validator| validator.compare(key, a, b))

@@ -132,10 +132,11 @@ impl Table {
         self.liveness.contains_key(id)
     }
 
-    /// Peers that have answered nothing since `before`, in id order.
-    pub fn silent_since(&self, before: Timestamp) -> impl Iterator<Item = &PeerInfo> {
-        self.view.iter().filter(move |info| {
-            self.liveness.get(&info.peer.id).is_none_or(|liveness| liveness.answered < before)
+    /// The peers and when each last answered, bucket by bucket.
+    pub fn iter_answered(&self) -> impl Iterator<Item = (&PeerInfo, Timestamp)> {
+        self.view.iter().map(|info| {
+            let answered = self.liveness.get(&info.peer.id).map(|liveness| liveness.answered);
+            (info, answered.unwrap_or_default())
         })
     }
 

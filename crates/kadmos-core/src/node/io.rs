@@ -1,6 +1,5 @@
-//! The node: facts in, effects out.
+//! What goes into a node and what comes out.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -10,7 +9,7 @@ use crate::error::RequestFailure;
 use crate::event::Event;
 use crate::message::{Request, Response};
 use crate::operation::{Operation, OperationId, OperationOptions, Update};
-use crate::peer::{Peer, PeerId, PeerInfo};
+use crate::peer::{PeerId, PeerInfo};
 use crate::record::{StoreReply, StoreRequest};
 
 /// Names a request; chosen by the core, carried back by the driver.
@@ -21,10 +20,10 @@ pub struct RequestId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub u64);
 
-/// A fact. [`Node::handle_input`] takes one at a time, with the time at which it became known.
+/// A fact. [`crate::Node::handle_input`] takes one at a time, with the time at which it became known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// The time asked for by [`Node::next_timeout`] has come. Early or extra calls do nothing.
+    /// The time asked for by [`crate::Node::next_timeout`] has come. Early or extra calls do nothing.
     Timeout,
     /// Begin an operation. Its id must be unused.
     Start {
@@ -138,46 +137,4 @@ pub enum InputError {
     /// A store id that is not in flight.
     #[error("store operation {0:?} is not in flight")]
     UnknownStore(StoreId),
-    /// The local address or peer cannot be used.
-    #[error("{0}")]
-    Unusable(String),
-}
-
-/// One DHT node of one realm.
-#[derive(Debug)]
-pub struct Node {
-    table: crate::routing::Table,
-}
-
-impl Node {
-    /// A node named `local`.
-    ///
-    /// Errors: [`crate::ConfigError`] when `config` cannot work with `validators`.
-    pub fn new(
-        local: Peer,
-        config: crate::Config,
-        _validators: alloc::sync::Arc<crate::Validators>,
-    ) -> Result<Self, crate::ConfigError> {
-        Ok(Self { table: crate::routing::Table::new(local, config.protocol.mode, config.table) })
-    }
-
-    /// Feeds one fact. Time never runs backwards: an older `now` counts as the latest one seen.
-    pub fn handle_input(&mut self, _now: crate::Now, _input: Input) -> Result<(), InputError> {
-        Ok(())
-    }
-
-    /// Takes the next effect; call until `None`.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        None
-    }
-
-    /// When the node next wants [`Input::Timeout`].
-    pub fn next_timeout(&self) -> Option<crate::Timestamp> {
-        None
-    }
-
-    /// The table.
-    pub fn table(&self) -> &crate::routing::Table {
-        &self.table
-    }
 }

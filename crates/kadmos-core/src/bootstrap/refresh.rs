@@ -1,0 +1,188 @@
+//! Lookups for the table's own sake: our neighbourhood, then a random key in each bucket.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+
+use crate::error::BootstrapError;
+use crate::key::Key;
+use crate::limits::{REFRESH_PREFIX_MAX, REFRESH_WALKS_MAX};
+use crate::lookup::{Walk, walk_failure};
+use crate::machine::{Context, Effect, Tag};
+use crate::message::{Request, Response};
+use crate::operation::{Bootstrapped, Outcome};
+use crate::peer::{Peer, PeerId};
+use crate::time::Timestamp;
+
+/// Which buckets to refresh after the lookup of our own id.
+#[derive(Clone, Debug)]
+pub(crate) enum Buckets {
+    /// All up to the deepest that has peers when the own lookup has ended.
+    All,
+    /// These.
+    Only(Vec<u16>),
+}
+
+/// First the own id, which completes the neighbourhood and tells how deep the table is; then the buckets, at most
+/// [`REFRESH_WALKS_MAX`] at once. go-libp2p-kad-dht refreshes one after the other and stops at the first gap.
+#[derive(Debug)]
+pub(crate) struct Refresh {
+    buckets: Buckets,
+    /// Buckets still to do, shallowest last; filled once the own lookup has ended.
+    pending: Option<Vec<u16>>,
+    /// The walks under way, with the key that is asked for.
+    walks: BTreeMap<Tag, (Bytes, Walk)>,
+    next_tag: Tag,
+    refreshed: usize,
+    failure: Option<BootstrapError>,
+}
+
+impl Refresh {
+    pub(crate) fn new(buckets: Buckets) -> Self {
+        Self { buckets, pending: None, walks: BTreeMap::new(), next_tag: 0, refreshed: 0, failure: None }
+    }
+
+    pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
+        let own_id = Bytes::copy_from_slice(cx.table.view().local().peer.id.as_bytes());
+        self.begin(cx, own_id);
+        self.advance(cx);
+    }
+
+    pub(crate) fn answered(&mut self, cx: &mut Context<'_>, peer: &Peer, tag: Tag, response: &Response) {
+        if let Some((_, walk)) = self.walks.get_mut(&tag) {
+            walk.answered(peer, response.closer(), cx.now.monotonic);
+            self.advance(cx);
+        }
+    }
+
+    pub(crate) fn failed(&mut self, cx: &mut Context<'_>, peer: &Peer, tag: Tag) {
+        if let Some((_, walk)) = self.walks.get_mut(&tag) {
+            walk.failed(peer, cx.now.monotonic);
+            self.advance(cx);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        for (_, walk) in self.walks.values_mut() {
+            walk.handle_timeout(cx.now.monotonic);
+        }
+        self.advance(cx);
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        self.walks.values().filter_map(|(_, walk)| walk.next_timeout()).min()
+    }
+
+    pub(crate) fn expired(&mut self) -> Outcome {
+        Outcome::Bootstrap(Ok(Bootstrapped { buckets: self.refreshed, ..Bootstrapped::default() }))
+    }
+
+    /// Buckets refreshed so far.
+    pub(super) fn refreshed(&self) -> usize {
+        self.refreshed
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>, key: Bytes) {
+        let target = Key::of(&key);
+        let seeds = cx.table.view().closest(&target, cx.config.lookup.k.get());
+        let walk = Walk::new(target, cx.walk_limits(), seeds, cx.now.monotonic);
+        self.walks.insert(self.next_tag, (key, walk));
+        self.next_tag += 1;
+    }
+
+    /// Sends what the walks want to send, ends those that are done and begins the next, until nothing changes.
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        loop {
+            for (tag, (key, walk)) in &mut self.walks {
+                while let Some(to) = walk.next_peer() {
+                    cx.send(to, Request::FindNode { key: key.clone() }, *tag);
+                }
+            }
+            let has_ended = |(tag, (_, walk)): (&Tag, &(Bytes, Walk))| walk.has_ended().then_some(*tag);
+            let ended: Vec<Tag> = self.walks.iter().filter_map(has_ended).collect();
+            for tag in &ended {
+                if let Some((_, walk)) = self.walks.remove(tag) {
+                    self.finish_walk(cx, &walk);
+                }
+            }
+            let began = self.begin_next(cx);
+            if ended.is_empty() && !began {
+                break;
+            }
+        }
+        if self.walks.is_empty() {
+            let done = Bootstrapped { buckets: self.refreshed, ..Bootstrapped::default() };
+            let result = self.failure.take().map_or(Ok(done), Err);
+            cx.emit(Effect::Ended(Outcome::Bootstrap(result)));
+        }
+    }
+
+    fn finish_walk(&mut self, cx: &mut Context<'_>, walk: &Walk) {
+        let prefix_len = cx.table.prefix_len(walk.target());
+        if prefix_len < Key::BITS {
+            self.refreshed += 1;
+            cx.emit(Effect::Refreshed { prefix_len });
+        }
+        if self.pending.is_none() {
+            self.failure = walk_failure(walk).map(BootstrapError::Operation);
+            self.pending = Some(match (&self.buckets, &self.failure) {
+                (_, Some(_)) => Vec::new(),
+                (Buckets::Only(buckets), None) => buckets.clone(),
+                (Buckets::All, None) => {
+                    let deepest = cx.table.view().buckets().map(|(prefix_len, _)| prefix_len).max();
+                    (0..=deepest.unwrap_or(0).min(REFRESH_PREFIX_MAX)).rev().collect()
+                }
+            });
+        }
+    }
+
+    fn begin_next(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.walks.len() >= REFRESH_WALKS_MAX {
+            return false;
+        }
+        let Some(prefix_len) = self.pending.as_mut().and_then(Vec::pop) else { return false };
+        let own_key = cx.table.view().local().peer.key;
+        let id = id_in_bucket(&own_key, prefix_len, cx.rng);
+        self.begin(cx, Bytes::copy_from_slice(id.as_bytes()));
+        true
+    }
+}
+
+/// A random peer id whose key shares exactly `prefix_len` bits with `own_key`.
+///
+/// Servers hash what they are asked for, so the id must be found by trying: 2^(prefix_len + 1) hashes on average,
+/// 65,536 at [`REFRESH_PREFIX_MAX`]. After 16 times that many (once in 9 million calls) the last try is taken: a
+/// lookup next to the bucket refreshes almost as well.
+fn id_in_bucket(own_key: &Key, prefix_len: u16, rng: &mut ChaCha8Rng) -> PeerId {
+    let mut digest = [0; 32];
+    rng.fill_bytes(&mut digest);
+    let mut id = PeerId::from_digest(digest);
+    for counter in 0u32..16 << (prefix_len.min(REFRESH_PREFIX_MAX) + 1) {
+        digest[..4].copy_from_slice(&counter.to_be_bytes());
+        id = PeerId::from_digest(digest);
+        if own_key.common_prefix_len(&Key::of(id.as_bytes())) == prefix_len {
+            break;
+        }
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn random_ids_fall_into_their_bucket() {
+        let own_key = Key::of(b"own");
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for prefix_len in 0..=10 {
+            let id = id_in_bucket(&own_key, prefix_len, &mut rng);
+            assert_eq!(own_key.common_prefix_len(&Key::of(id.as_bytes())), prefix_len);
+        }
+    }
+}

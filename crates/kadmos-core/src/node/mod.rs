@@ -1,0 +1,493 @@
+//! The node: facts in, effects out.
+
+mod io;
+mod probes;
+mod requests;
+mod upkeep;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+pub use self::io::{Input, InputError, Output, RequestId, StoreId};
+use self::probes::Probes;
+use self::requests::InFlight;
+use self::upkeep::Upkeep;
+use crate::addr::{self, AddrList};
+use crate::bootstrap::Bootstrap;
+use crate::config::{AddressPolicy, Config, ConfigError, Mode};
+use crate::error::{Fault, OperationError};
+use crate::event::{Event, Eviction};
+use crate::limits::{BOOTSTRAP_PEERS_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, PROVIDER_KEY_BYTES_MAX};
+use crate::lookup::Query;
+use crate::machine::{Context, Effect, Machine};
+use crate::message::{Record, Request};
+use crate::operation::{Cost, Operation, OperationId, OperationKind, OperationOptions, Outcome, Update};
+use crate::peer::{Peer, PeerId, PeerInfo};
+use crate::publish::{Publish, Spread};
+use crate::record::{StoreReply, Validators};
+use crate::routing::{Admission, Table};
+use crate::time::{Now, Timestamp};
+
+/// One DHT node of one realm.
+///
+/// A driver's loop is: give one [`Input`], take every [`Output`], wait for the earliest of [`Node::next_timeout`], a
+/// command, a message. `Node` routes; what an operation does is in its own machine.
+#[derive(Debug)]
+pub struct Node {
+    config: Arc<Config>,
+    validators: Arc<Validators>,
+    rng: ChaCha8Rng,
+    now: Now,
+    table: Table,
+    bootstrap_peers: Vec<PeerInfo>,
+    /// Operations of users and our own, by the order in which they began.
+    running: BTreeMap<Serial, Box<Running>>,
+    users: BTreeMap<OperationId, Serial>,
+    next_serial: u64,
+    timers: BTreeSet<(Timestamp, Serial)>,
+    requests: BTreeMap<RequestId, InFlight>,
+    next_request: u64,
+    stores: BTreeMap<StoreId, Serial>,
+    next_store: u64,
+    probes: Probes,
+    upkeep: Upkeep,
+    outputs: VecDeque<Output>,
+    /// Empty between inputs; kept for its allocation.
+    effects: Vec<Effect>,
+}
+
+/// Names a running operation inside the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Serial(u64);
+
+#[derive(Debug)]
+struct Running {
+    machine: Machine,
+    kind: OperationKind,
+    /// `None` for the node's own operations.
+    user: Option<OperationId>,
+    options: OperationOptions,
+    started: Timestamp,
+    deadline: Timestamp,
+    timer: Timestamp,
+    in_flight: Vec<RequestId>,
+    requests: usize,
+    failures: usize,
+}
+
+impl Node {
+    /// A node named `local`, with an empty table.
+    ///
+    /// Errors: [`ConfigError`] when `config` cannot work, alone or with `validators`.
+    pub fn new(local: Peer, config: Config, validators: Arc<Validators>) -> Result<Self, ConfigError> {
+        config.validate(&validators)?;
+        Ok(Self {
+            rng: ChaCha8Rng::seed_from_u64(config.seed),
+            table: Table::new(local, config.protocol.mode, config.table.clone()),
+            config: Arc::new(config),
+            validators,
+            now: Now::default(),
+            bootstrap_peers: Vec::new(),
+            running: BTreeMap::new(),
+            users: BTreeMap::new(),
+            next_serial: 0,
+            timers: BTreeSet::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            stores: BTreeMap::new(),
+            next_store: 0,
+            probes: Probes::default(),
+            upkeep: Upkeep::default(),
+            outputs: VecDeque::new(),
+            effects: Vec::new(),
+        })
+    }
+
+    /// Feeds one fact. Time never runs backwards: an older `now` counts as the latest one seen.
+    ///
+    /// Errors: [`InputError`] for ids the node does not know; drivers may ignore it, since answers to requests that
+    /// were cancelled meanwhile are told so.
+    pub fn handle_input(&mut self, now: Now, input: Input) -> Result<(), InputError> {
+        self.now.monotonic = self.now.monotonic.max(now.monotonic);
+        self.now.unix = now.unix;
+        self.start_upkeep_clock();
+        match input {
+            Input::Timeout => self.handle_timeout(),
+            Input::Start { id, operation, options } => self.start(id, operation, options)?,
+            Input::Cancel(id) => self.cancel(id),
+            Input::AddBootstrapPeers(peers) => self.add_bootstrap_peers(peers),
+            Input::AddPeer(info) => self.consider(info),
+            Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
+            Input::SetMode(mode) => self.set_mode(mode),
+            Input::SetAddrs(addrs) => self.set_addrs(addrs),
+            // Connections matter once identify has told what the peer is.
+            Input::Connected(_) => {}
+            Input::Disconnected(id) => {
+                if self.table.remove_client(&id) {
+                    self.outputs.push_back(Output::TableChanged { urgent: false });
+                }
+            }
+            Input::Identified { peer, serves, addrs } => self.identified(peer, serves, addrs),
+            Input::Answered { request, response } => self.request_answered(request, response)?,
+            Input::Flushed(request) => self.request_flushed(request)?,
+            Input::Failed { request, failure } => self.request_failed(request, failure)?,
+            Input::Stored { id, reply } => self.stored(id, reply)?,
+        }
+        Ok(())
+    }
+
+    /// Takes the next effect; call until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the node next wants [`Input::Timeout`]; `None` before its first input.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let operation = self.timers.first().map(|(at, _)| *at);
+        match (operation, self.upkeep.next_timeout()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The rules for values.
+    pub fn validators(&self) -> &Arc<Validators> {
+        &self.validators
+    }
+
+    /// The peers given by [`Input::AddBootstrapPeers`].
+    pub fn bootstrap_peers(&self) -> &[PeerInfo] {
+        &self.bootstrap_peers
+    }
+
+    /// Operations under way, the node's own included.
+    pub fn running_operations(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Requests under way.
+    pub fn running_requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = self.now.monotonic;
+        while let Some((at, serial)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, serial));
+            let expired = self.running.get(&serial).is_some_and(|running| running.deadline <= now);
+            self.drive(serial, |machine, cx| {
+                if expired {
+                    let outcome = machine.expired(cx);
+                    cx.emit(Effect::Ended(outcome));
+                } else {
+                    machine.handle_timeout(cx);
+                }
+            });
+        }
+        self.run_upkeep();
+    }
+
+    fn start(
+        &mut self,
+        id: OperationId,
+        operation: Operation,
+        options: OperationOptions,
+    ) -> Result<(), InputError> {
+        if self.users.contains_key(&id) {
+            return Err(InputError::DuplicateOperation(id));
+        }
+        let kind = operation.kind();
+        if let Err(error) = self.check(&operation) {
+            self.emit(Event::OperationStarted { operation: id, kind });
+            let outcome = Outcome::failed(kind, error);
+            self.report(id, kind, outcome, Cost::default());
+            return Ok(());
+        }
+        let machine = match operation {
+            Operation::Bootstrap => Machine::Bootstrap(Bootstrap::new()),
+            Operation::ClosestPeers { key } => Machine::Query(Query::closest_peers(key)),
+            Operation::FindPeer { id } => Machine::Query(Query::peer(id)),
+            Operation::FindProviders { key, count } => Machine::Query(Query::providers(key, count)),
+            Operation::GetValue { key, quorum } => {
+                Machine::Query(Query::value(key, quorum.unwrap_or(self.config.lookup.quorum)))
+            }
+            Operation::Provide { key } => Machine::Publish(Publish::provider(key)),
+            Operation::PutValue { key, value } => Machine::Publish(Publish::value(Record { key, value })),
+        };
+        self.emit(Event::OperationStarted { operation: id, kind });
+        let deadline = options.deadline.unwrap_or(self.config.lookup.deadline);
+        self.launch(machine, kind, Some(id), options, deadline);
+        Ok(())
+    }
+
+    fn check(&self, operation: &Operation) -> Result<(), OperationError> {
+        if self.users.len() >= OPERATIONS_MAX {
+            return Err(OperationError::TooMany);
+        }
+        let (key, max) = match operation {
+            Operation::Bootstrap | Operation::FindPeer { .. } => return Ok(()),
+            Operation::FindProviders { key, .. } | Operation::Provide { key } => {
+                (key, PROVIDER_KEY_BYTES_MAX)
+            }
+            Operation::ClosestPeers { key }
+            | Operation::GetValue { key, .. }
+            | Operation::PutValue { key, .. } => (key, KEY_BYTES_MAX),
+        };
+        if key.is_empty() || key.len() > max {
+            return Err(OperationError::KeyLength { got: key.len(), max });
+        }
+        Ok(())
+    }
+
+    /// Begins an operation.
+    fn launch(
+        &mut self,
+        machine: Machine,
+        kind: OperationKind,
+        user: Option<OperationId>,
+        options: OperationOptions,
+        deadline: Duration,
+    ) -> Serial {
+        let serial = Serial(self.next_serial);
+        self.next_serial += 1;
+        if let Some(id) = user {
+            self.users.insert(id, serial);
+        }
+        let started = self.now.monotonic;
+        let deadline = started + deadline;
+        let running = Running {
+            machine,
+            kind,
+            user,
+            options,
+            started,
+            deadline,
+            timer: deadline,
+            in_flight: Vec::new(),
+            requests: 0,
+            failures: 0,
+        };
+        self.running.insert(serial, Box::new(running));
+        self.timers.insert((deadline, serial));
+        self.drive(serial, |machine, cx| machine.start(cx));
+        serial
+    }
+
+    fn cancel(&mut self, id: OperationId) {
+        let Some(serial) = self.users.remove(&id) else { return };
+        if let Some(running) = self.running.remove(&serial) {
+            self.release(serial, &running);
+            let cost = self.cost(&running);
+            self.emit_ended(id, running.kind, Some(Fault::Caller), cost);
+        }
+    }
+
+    /// Lets an operation's machine act, and carries out what it wants.
+    fn drive(&mut self, serial: Serial, act: impl FnOnce(&mut Machine, &mut Context<'_>)) {
+        let Some(mut running) = self.running.remove(&serial) else { return };
+        let mut cx = Context {
+            now: self.now,
+            config: &self.config,
+            options: running.options,
+            validators: &self.validators,
+            table: &self.table,
+            bootstrap_peers: &self.bootstrap_peers,
+            rng: &mut self.rng,
+            effects: core::mem::take(&mut self.effects),
+        };
+        act(&mut running.machine, &mut cx);
+        let mut effects = cx.effects;
+        let mut ended = None;
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send { to, message, tag, timeout } => {
+                    running.requests += 1;
+                    running.in_flight.push(self.send_for(serial, tag, to, message, timeout));
+                }
+                Effect::Store(request) => {
+                    let id = StoreId(self.next_store);
+                    self.next_store += 1;
+                    self.stores.insert(id, serial);
+                    self.outputs.push_back(Output::Store { id, request });
+                }
+                Effect::Update(update) => {
+                    if let Some(id) = running.user {
+                        self.outputs.push_back(Output::Update { id, update });
+                    }
+                }
+                Effect::Refused { peer, code } => self.emit(Event::Refused { peer, code }),
+                Effect::Refreshed { prefix_len } => self.bucket_refreshed(prefix_len),
+                Effect::Correct { record, holders } => self.correct(record, holders),
+                Effect::Ended(outcome) => ended = Some(outcome),
+            }
+        }
+        self.effects = effects;
+        match ended {
+            Some(outcome) => self.finish(serial, &running, outcome),
+            None => {
+                let timer =
+                    running.machine.next_timeout().map_or(running.deadline, |at| at.min(running.deadline));
+                if timer != running.timer || !self.timers.contains(&(timer, serial)) {
+                    self.timers.remove(&(running.timer, serial));
+                    self.timers.insert((timer, serial));
+                    running.timer = timer;
+                }
+                self.running.insert(serial, running);
+            }
+        }
+    }
+
+    fn finish(&mut self, serial: Serial, running: &Running, outcome: Outcome) {
+        self.release(serial, running);
+        let cost = self.cost(running);
+        match running.user {
+            Some(id) => {
+                self.users.remove(&id);
+                self.report(id, running.kind, outcome, cost);
+            }
+            None => self.upkeep_ended(serial),
+        }
+    }
+
+    /// Gives back what a finished operation holds.
+    fn release(&mut self, serial: Serial, running: &Running) {
+        self.timers.remove(&(running.timer, serial));
+        for request in &running.in_flight {
+            if self.requests.remove(request).is_some() {
+                self.outputs.push_back(Output::CancelRequest(*request));
+            }
+        }
+    }
+
+    fn cost(&self, running: &Running) -> Cost {
+        Cost {
+            requests: running.requests,
+            failures: running.failures,
+            hops: running.machine.hops(),
+            elapsed: self.now.monotonic.since(running.started),
+        }
+    }
+
+    fn report(&mut self, id: OperationId, kind: OperationKind, outcome: Outcome, cost: Cost) {
+        self.emit_ended(id, kind, outcome.fault(), cost);
+        self.outputs.push_back(Output::Update { id, update: Update::Ended { outcome, cost } });
+    }
+
+    fn emit_ended(&mut self, operation: OperationId, kind: OperationKind, fault: Option<Fault>, cost: Cost) {
+        let Cost { requests, failures, hops, elapsed } = cost;
+        self.emit(Event::OperationEnded { operation, kind, fault, requests, failures, hops, elapsed });
+    }
+
+    fn stored(&mut self, id: StoreId, reply: StoreReply) -> Result<(), InputError> {
+        let serial = self.stores.remove(&id).ok_or(InputError::UnknownStore(id))?;
+        self.drive(serial, |machine, cx| machine.stored(cx, reply));
+        Ok(())
+    }
+
+    /// Sends a better value to holders of worse ones, on nobody's account and without retries: the next reader
+    /// corrects what is left.
+    fn correct(&mut self, record: Record, holders: Vec<PeerInfo>) {
+        let spread = Spread::new(Request::PutValue { record }, holders);
+        let deadline = self.config.lookup.deadline;
+        self.launch(
+            Machine::Correction(spread),
+            OperationKind::PutValue,
+            None,
+            OperationOptions::default(),
+            deadline,
+        );
+    }
+
+    fn identified(&mut self, id: PeerId, serves: bool, addrs: AddrList) {
+        let info = PeerInfo::new(Peer::new(id), self.usable(&addrs));
+        let changed = if serves {
+            let was_client = self.table.remove_client(&id);
+            let updated = self.table.update_addrs(&info);
+            self.consider(info);
+            was_client || updated
+        } else {
+            self.evict(&info.peer, Eviction::NotServer);
+            self.table.add_client(info)
+        };
+        if changed {
+            self.outputs.push_back(Output::TableChanged { urgent: false });
+        }
+    }
+
+    fn evict(&mut self, peer: &Peer, reason: Eviction) {
+        if self.table.remove(peer).is_some() {
+            self.emit(Event::PeerEvicted { peer: peer.clone(), reason });
+            self.outputs.push_back(Output::TableChanged { urgent: true });
+        }
+    }
+
+    /// Admits a peer that has answered.
+    fn admit(&mut self, info: PeerInfo) {
+        // A table peer keeps the addresses that identify told; one without any could be reached by nobody.
+        if info.addrs.is_empty() || self.table.contains(&info.peer.id) {
+            return;
+        }
+        let prefix_len = self.table.prefix_len(&info.peer.key);
+        let peer = info.peer.clone();
+        if self.table.insert(info, self.now.monotonic) == Admission::Room {
+            self.emit(Event::PeerAdmitted { peer, prefix_len });
+            self.outputs.push_back(Output::TableChanged { urgent: false });
+        }
+    }
+
+    fn add_bootstrap_peers(&mut self, peers: Vec<PeerInfo>) {
+        for info in peers {
+            // A bootstrap peer is the operator's word: its addresses pass whatever the policy.
+            match self.bootstrap_peers.iter().position(|known| known.peer == info.peer) {
+                Some(index) => {
+                    let known = &mut self.bootstrap_peers[index];
+                    known.addrs = known.addrs.merged(&info.addrs);
+                }
+                None if self.bootstrap_peers.len() < BOOTSTRAP_PEERS_MAX => self.bootstrap_peers.push(info),
+                None => {}
+            }
+        }
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        if self.table.set_mode(mode) {
+            self.emit(Event::ModeChanged { mode });
+            self.outputs.push_back(Output::TableChanged { urgent: true });
+        }
+    }
+
+    fn set_addrs(&mut self, addrs: AddrList) {
+        let addrs = self.usable(&addrs);
+        if self.table.set_local_addrs(addrs) {
+            self.outputs.push_back(Output::TableChanged { urgent: false });
+        }
+    }
+
+    /// The addresses that the address policy lets pass.
+    fn usable(&self, addrs: &AddrList) -> AddrList {
+        match self.config.protocol.addresses {
+            AddressPolicy::Any => addrs.clone(),
+            AddressPolicy::Public => addrs.filtered(addr::is_public),
+        }
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}

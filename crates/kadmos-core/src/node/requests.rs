@@ -1,0 +1,171 @@
+//! Requests of ours: to whom, on whose account, and what their end says about the peer.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{InputError, Node, Output, RequestId, Serial};
+use crate::error::{Fault, RequestFailure};
+use crate::event::{Event, Eviction};
+use crate::machine::Tag;
+use crate::message::{MessageKind, Request, Response};
+use crate::peer::{Peer, PeerInfo};
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct InFlight {
+    owner: Owner,
+    to: PeerInfo,
+    kind: MessageKind,
+    sent: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Operation { serial: Serial, tag: Tag },
+    Probe,
+}
+
+impl Node {
+    pub(super) fn send_for(
+        &mut self,
+        serial: Serial,
+        tag: Tag,
+        to: PeerInfo,
+        message: Request,
+        timeout: Duration,
+    ) -> RequestId {
+        self.send(Owner::Operation { serial, tag }, to, message, timeout)
+    }
+
+    pub(super) fn send_probe(&mut self, to: PeerInfo, message: Request) {
+        let timeout = self.config.lookup.request_timeout;
+        self.send(Owner::Probe, to, message, timeout);
+    }
+
+    /// Whether a request to `peer` is under way whose answer will admit it anyway.
+    pub(super) fn is_asking(&self, peer: &Peer) -> bool {
+        self.requests.values().any(|in_flight| in_flight.to.peer == *peer)
+    }
+
+    fn send(&mut self, owner: Owner, to: PeerInfo, message: Request, timeout: Duration) -> RequestId {
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        let kind = message.kind();
+        self.emit(Event::RequestSent { kind, peer: to.peer.clone() });
+        let in_flight = InFlight { owner, to: to.clone(), kind, sent: self.now.monotonic };
+        self.requests.insert(request, in_flight);
+        self.outputs.push_back(Output::Send { request, to, message, timeout });
+        request
+    }
+
+    pub(super) fn request_answered(
+        &mut self,
+        request: RequestId,
+        mut response: Response,
+    ) -> Result<(), InputError> {
+        let in_flight = self.take(request)?;
+        self.table.answered(&in_flight.to.peer.id, self.now.monotonic);
+        self.emit_answered(&in_flight);
+        self.sanitize(&mut response);
+        let InFlight { owner, to, .. } = in_flight;
+        let peer = to.peer.clone();
+        let usable = self.usable(&to.addrs);
+        self.admit(PeerInfo::new(to.peer, usable));
+        match owner {
+            Owner::Operation { serial, tag } => {
+                self.drive(serial, |machine, cx| machine.answered(cx, &peer, tag, response));
+            }
+            Owner::Probe => self.probe_ended(&peer, true),
+        }
+        Ok(())
+    }
+
+    pub(super) fn request_flushed(&mut self, request: RequestId) -> Result<(), InputError> {
+        let in_flight = self.take(request)?;
+        self.emit_answered(&in_flight);
+        if let Owner::Operation { serial, .. } = in_flight.owner {
+            self.drive(serial, |machine, cx| machine.flushed(cx, &in_flight.to.peer));
+        }
+        Ok(())
+    }
+
+    pub(super) fn request_failed(
+        &mut self,
+        request: RequestId,
+        failure: RequestFailure,
+    ) -> Result<(), InputError> {
+        let in_flight = self.take(request)?;
+        let peer = in_flight.to.peer;
+        self.emit(Event::RequestFailed { kind: in_flight.kind, peer: peer.clone(), failure });
+        match failure.fault() {
+            _ if failure == RequestFailure::Unsupported => self.evict(&peer, Eviction::NotServer),
+            Fault::Us | Fault::Caller => {} // says nothing about the peer
+            Fault::Network | Fault::Peer => {
+                if self.table.failed(&peer).is_some() {
+                    self.emit(Event::PeerEvicted { peer: peer.clone(), reason: Eviction::Failed });
+                    self.outputs.push_back(Output::TableChanged { urgent: true });
+                }
+            }
+        }
+        match in_flight.owner {
+            Owner::Operation { serial, tag } => {
+                if let Some(running) = self.running.get_mut(&serial) {
+                    running.failures += 1;
+                }
+                self.drive(serial, |machine, cx| machine.failed(cx, &peer, tag, failure));
+            }
+            Owner::Probe => self.probe_ended(&peer, false),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, request: RequestId) -> Result<InFlight, InputError> {
+        let in_flight = self.requests.remove(&request).ok_or(InputError::UnknownRequest(request))?;
+        if let Owner::Operation { serial, .. } = in_flight.owner
+            && let Some(running) = self.running.get_mut(&serial)
+        {
+            running.in_flight.retain(|known| *known != request);
+        }
+        Ok(in_flight)
+    }
+
+    fn emit_answered(&mut self, in_flight: &InFlight) {
+        self.emit(Event::RequestAnswered {
+            kind: in_flight.kind,
+            peer: in_flight.to.peer.clone(),
+            elapsed: self.now.monotonic.since(in_flight.sent),
+        });
+    }
+
+    /// Drops what no peer should have sent: ourselves, addresses against the policy, peers that cannot be reached.
+    ///
+    /// Providers without addresses stay: they can still be found. Source: libp2p kad-dht r2.
+    fn sanitize(&self, response: &mut Response) {
+        match response {
+            Response::FindNode { closer } | Response::GetValue { closer, .. } => self.sanitize_closer(closer),
+            Response::GetProviders { providers, closer } => {
+                self.sanitize_closer(closer);
+                for info in providers {
+                    info.addrs = self.usable(&info.addrs);
+                }
+            }
+            Response::PutValue { .. } | Response::Ping | Response::AddProvider => {}
+        }
+    }
+
+    fn sanitize_closer(&self, closer: &mut Vec<PeerInfo>) {
+        let view = self.table.view();
+        closer.retain_mut(|info| {
+            if info.peer == view.local().peer {
+                return false;
+            }
+            info.addrs = self.usable(&info.addrs);
+            if info.addrs.is_empty()
+                && let Some(known) = view.get(&info.peer.id)
+            {
+                info.addrs = known.addrs.clone();
+            }
+            !info.addrs.is_empty()
+        });
+    }
+}

@@ -1,0 +1,301 @@
+//! Records on their way to the k peers closest to their key.
+
+mod spread;
+
+use bytes::Bytes;
+
+pub(crate) use self::spread::Spread;
+use crate::error::{OperationError, ProvideError, PublishReport, PutValueError, RequestFailure};
+use crate::key::Key;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::lookup::{Walk, walk_failure};
+use crate::machine::{Context, Effect};
+use crate::message::{Record, Request, Response};
+use crate::operation::Outcome;
+use crate::peer::{Peer, PeerInfo};
+use crate::record::{ProviderRecord, StoreReply, StoreRequest, ValueWrite};
+use crate::time::Timestamp;
+
+/// Finds the closest peers and sends them a record. Source: ipfs/specs kad-dht, "Content provider advertisement"
+/// and "Value storage".
+#[derive(Debug)]
+pub(crate) struct Publish {
+    what: What,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Provider { key: Bytes },
+    Value { record: Record },
+}
+
+#[derive(Debug)]
+enum Stage {
+    New,
+    /// The own store tells what it holds.
+    Reading,
+    /// The own store takes the record.
+    Writing,
+    /// Looking for holders; from `until` on those found so far must do.
+    Walking {
+        walk: Walk,
+        until: Timestamp,
+    },
+    Spreading {
+        spread: Spread,
+        hops: usize,
+    },
+}
+
+impl Publish {
+    pub(crate) fn provider(key: Bytes) -> Self {
+        Self { what: What::Provider { key }, stage: Stage::New }
+    }
+
+    pub(crate) fn value(record: Record) -> Self {
+        Self { what: What::Value { record }, stage: Stage::New }
+    }
+
+    pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
+        match &self.what {
+            What::Provider { key } => {
+                let local = cx.table.view().local().clone();
+                if local.addrs.is_empty() {
+                    return self.end_provide(cx, Err(ProvideError::NoAddresses));
+                }
+                let records = &cx.config.records;
+                let record = ProviderRecord {
+                    key: key.clone(),
+                    provider: local,
+                    received: cx.now.unix,
+                    expires: cx.now.unix + records.provider_age_max,
+                    addrs_expire: cx.now.unix + records.provider_addrs_age_max,
+                };
+                self.stage = Stage::Writing;
+                cx.emit(Effect::Store(StoreRequest::AddProvider(record)));
+            }
+            What::Value { record } => {
+                if record.value.len() > VALUE_BYTES_MAX {
+                    let error = PutValueError::TooLarge { got: record.value.len(), max: VALUE_BYTES_MAX };
+                    return self.end_put(cx, Err(error));
+                }
+                if let Err(invalid) = cx.validators.validate(&record.key, &record.value, cx.now.unix) {
+                    return self.end_put(cx, Err(PutValueError::Invalid { invalid }));
+                }
+                self.stage = Stage::Reading;
+                let key = record.key.clone();
+                cx.emit(Effect::Store(StoreRequest::Value { key }));
+            }
+        }
+    }
+
+    pub(crate) fn stored(&mut self, cx: &mut Context<'_>, reply: StoreReply) {
+        match (&self.stage, &self.what, reply) {
+            (Stage::Reading, What::Value { record }, StoreReply::Value(stored)) => {
+                if let Some(stored) = &stored
+                    && stored.record.value != record.value
+                    && cx.validators.compare(&record.key, &stored.record.value, &record.value).is_ge()
+                    && cx.validators.validate(&record.key, &stored.record.value, cx.now.unix).is_ok()
+                {
+                    return self.end_put(cx, Err(PutValueError::Outdated));
+                }
+                let write = ValueWrite {
+                    record: record.clone(),
+                    received: cx.now.unix,
+                    expires: cx.now.unix + cx.config.records.value_age_max,
+                    expected: stored.map(|stored| stored.version),
+                };
+                self.stage = Stage::Writing;
+                cx.emit(Effect::Store(StoreRequest::PutValue(write)));
+            }
+            (Stage::Writing, _, StoreReply::Written) => self.start_walk(cx),
+            (Stage::Writing, What::Value { record }, StoreReply::Conflict) => {
+                // A peer stored one meanwhile: compare again. Each round means that somebody else made progress.
+                let key = record.key.clone();
+                self.stage = Stage::Reading;
+                cx.emit(Effect::Store(StoreRequest::Value { key }));
+            }
+            (Stage::Reading | Stage::Writing, _, StoreReply::Failed { reason }) => {
+                self.fail(cx, OperationError::Store { reason });
+            }
+            (Stage::Reading | Stage::Writing, _, _) => {
+                let reason = "the store answered another question".into();
+                self.fail(cx, OperationError::Store { reason });
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn answered(&mut self, cx: &mut Context<'_>, peer: &Peer, response: &Response) {
+        match &mut self.stage {
+            Stage::Walking { walk, .. } => {
+                walk.answered(peer, response.closer(), cx.now.monotonic);
+                self.advance(cx);
+            }
+            Stage::Spreading { spread, .. } => {
+                spread.answered(cx, peer, response);
+                self.finish_if_spread(cx);
+            }
+            Stage::New | Stage::Reading | Stage::Writing => {}
+        }
+    }
+
+    pub(crate) fn flushed(&mut self, cx: &mut Context<'_>, peer: &Peer) {
+        if let Stage::Spreading { spread, .. } = &mut self.stage {
+            spread.flushed(cx, peer);
+            self.finish_if_spread(cx);
+        }
+    }
+
+    pub(crate) fn failed(&mut self, cx: &mut Context<'_>, peer: &Peer, failure: RequestFailure) {
+        match &mut self.stage {
+            Stage::Walking { walk, .. } => {
+                walk.failed(peer, cx.now.monotonic);
+                self.advance(cx);
+            }
+            Stage::Spreading { spread, .. } => {
+                spread.failed(cx, peer, failure);
+                self.finish_if_spread(cx);
+            }
+            Stage::New | Stage::Reading | Stage::Writing => {}
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        match &mut self.stage {
+            Stage::Walking { walk, until } => {
+                walk.handle_timeout(cx.now.monotonic);
+                if *until <= cx.now.monotonic && walk.answers() > 0 {
+                    walk.stop();
+                }
+                self.advance(cx);
+            }
+            Stage::Spreading { spread, .. } => {
+                spread.handle_timeout(cx);
+                self.finish_if_spread(cx);
+            }
+            Stage::New | Stage::Reading | Stage::Writing => {}
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        match &self.stage {
+            Stage::Walking { walk, until } if walk.answers() > 0 => {
+                Some(walk.next_timeout().map_or(*until, |walk| walk.min(*until)))
+            }
+            Stage::Walking { walk, .. } => walk.next_timeout(),
+            Stage::Spreading { spread, .. } => spread.next_timeout(),
+            Stage::New | Stage::Reading | Stage::Writing => None,
+        }
+    }
+
+    /// When time is up: what was sent was sent.
+    pub(crate) fn expired(&mut self) -> Outcome {
+        let report = match &mut self.stage {
+            Stage::Spreading { spread, .. } => Some(spread.take_report(RequestFailure::TimedOut)),
+            _ => None,
+        };
+        self.outcome(report.ok_or(OperationError::TimedOut))
+    }
+
+    pub(crate) fn hops(&self) -> usize {
+        match &self.stage {
+            Stage::Walking { walk, .. } => walk.hops(),
+            Stage::Spreading { hops, .. } => *hops,
+            Stage::New | Stage::Reading | Stage::Writing => 0,
+        }
+    }
+
+    fn key(&self) -> &Bytes {
+        match &self.what {
+            What::Provider { key } => key,
+            What::Value { record } => &record.key,
+        }
+    }
+
+    fn start_walk(&mut self, cx: &mut Context<'_>) {
+        let target = Key::of(self.key());
+        let seeds = cx.table.view().closest(&target, cx.config.lookup.k.get());
+        let walk = Walk::new(target, cx.walk_limits(), seeds, cx.now.monotonic);
+        // The last tenth of the time is for sending, as go-libp2p-kad-dht keeps it.
+        let until = cx.now.monotonic + cx.deadline() / 10 * 9;
+        self.stage = Stage::Walking { walk, until };
+        self.advance(cx);
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        let key = self.key().clone();
+        let Stage::Walking { walk, .. } = &mut self.stage else { return };
+        while let Some(to) = walk.next_peer() {
+            cx.send(to, Request::FindNode { key: key.clone() }, 0);
+        }
+        if !walk.has_ended() {
+            return;
+        }
+        if let Some(error) = walk_failure(walk) {
+            return self.fail(cx, error);
+        }
+        if walk.is_complete() {
+            let prefix_len = cx.table.prefix_len(walk.target());
+            cx.emit(Effect::Refreshed { prefix_len });
+        }
+        let hops = walk.hops();
+        let holders = walk.closest();
+        let mut spread = Spread::new(self.request(cx.table.view().local()), holders);
+        spread.start(cx);
+        self.stage = Stage::Spreading { spread, hops };
+        self.finish_if_spread(cx);
+    }
+
+    fn request(&self, local: &PeerInfo) -> Request {
+        match &self.what {
+            What::Provider { key } => {
+                Request::AddProvider { key: key.clone(), providers: alloc::vec![local.clone()] }
+            }
+            What::Value { record } => Request::PutValue { record: record.clone() },
+        }
+    }
+
+    fn finish_if_spread(&mut self, cx: &mut Context<'_>) {
+        if let Stage::Spreading { spread, .. } = &mut self.stage
+            && spread.has_ended()
+        {
+            let report = spread.take_report(RequestFailure::Closed);
+            let outcome = self.outcome(Ok(report));
+            cx.emit(Effect::Ended(outcome));
+        }
+    }
+
+    fn outcome(&self, result: Result<PublishReport, OperationError>) -> Outcome {
+        match &self.what {
+            What::Provider { .. } => Outcome::Provide(match result {
+                Ok(report) if report.sent > 0 => Ok(report),
+                Ok(report) => {
+                    Err(ProvideError::NotSent { attempted: report.attempted, failed: report.failed })
+                }
+                Err(error) => Err(error.into()),
+            }),
+            What::Value { .. } => Outcome::PutValue(match result {
+                Ok(report) if report.stored > 0 => Ok(report),
+                Ok(report) => {
+                    Err(PutValueError::NotStored { attempted: report.attempted, failed: report.failed })
+                }
+                Err(error) => Err(error.into()),
+            }),
+        }
+    }
+
+    fn fail(&self, cx: &mut Context<'_>, error: OperationError) {
+        let outcome = self.outcome(Err(error));
+        cx.emit(Effect::Ended(outcome));
+    }
+
+    fn end_put(&self, cx: &mut Context<'_>, result: Result<PublishReport, PutValueError>) {
+        cx.emit(Effect::Ended(Outcome::PutValue(result)));
+    }
+
+    fn end_provide(&self, cx: &mut Context<'_>, result: Result<PublishReport, ProvideError>) {
+        cx.emit(Effect::Ended(Outcome::Provide(result)));
+    }
+}
