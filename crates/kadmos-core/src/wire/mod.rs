@@ -44,3 +44,6 @@ mod tag {
     /// `Peer.id`.
     pub(super) const PEER_ID: u8 = 1 << 3 | 2;
 }
+
+#[cfg(test)]
+mod tests;
