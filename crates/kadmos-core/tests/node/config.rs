@@ -1,0 +1,424 @@
+//! Every setting acts: for each field, a test that changes it and sees another behaviour.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kadmos_core::config::{LookupConfig, ProtocolConfig, RecordConfig, TableConfig};
+use kadmos_core::error::RequestFailure;
+use kadmos_core::message::{Request, Response};
+use kadmos_core::record::{StoreReply, StoreRequest};
+use kadmos_core::{
+    AddressPolicy, Config, ConfigError, Input, Mode, Node, Operation, Outcome, RetryPolicy, Validators,
+};
+
+use crate::rig::{Digits, Rig, Sent, nearest, peer, private, validators};
+
+/// A change of one field and what is looked at. `observe` must differ between the default and the changed node.
+struct Case {
+    field: &'static str,
+    change: fn(&mut Config),
+    observe: fn(&mut Rig) -> String,
+}
+
+fn n(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).expect("tests use positive counts")
+}
+
+/// Fails to compile when a field is added to a configuration struct; add a [`Case`] then.
+fn fields(config: Config) -> Vec<&'static str> {
+    let Config { protocol, lookup, table, records, retry, seed: _ } = config;
+    let ProtocolConfig { name: _, message_bytes_max: _, addresses: _, mode: _ } = protocol;
+    let LookupConfig {
+        k: _,
+        alpha: _,
+        beta: _,
+        request_timeout: _,
+        follow_up_timeout: _,
+        deadline: _,
+        quorum: _,
+    } = lookup;
+    let TableConfig { bucket_size: _, failures_max: _, refresh_interval: _, probe_after: _, peers_min: _ } =
+        table;
+    let RecordConfig { value_age_max: _, provider_age_max: _, provider_addrs_age_max: _ } = records;
+    let RetryPolicy { attempts: _, first: _, factor_percent: _, cap: _, jitter_percent: _ } = retry;
+    vec![
+        "protocol.name",
+        "protocol.message_bytes_max",
+        "protocol.addresses",
+        "protocol.mode",
+        "lookup.k",
+        "lookup.alpha",
+        "lookup.beta",
+        "lookup.request_timeout",
+        "lookup.follow_up_timeout",
+        "lookup.deadline",
+        "lookup.quorum",
+        "table.bucket_size",
+        "table.failures_max",
+        "table.refresh_interval",
+        "table.probe_after",
+        "table.peers_min",
+        "records.value_age_max",
+        "records.provider_age_max",
+        "records.provider_addrs_age_max",
+        "retry.attempts",
+        "retry.first",
+        "retry.factor_percent",
+        "retry.cap",
+        "retry.jitter_percent",
+        "seed",
+    ]
+}
+
+/// Fields that this list leaves out, and the test that observes them instead.
+const ELSEWHERE: [&str; 2] = [
+    // `the_protocol_name_decides_which_rules_hold` below; drivers negotiate it.
+    "protocol.name",
+    // `server::tests` of the core and the handler's tests: it bounds answers and frames.
+    "protocol.message_bytes_max",
+];
+
+fn closest(rig: &mut Rig) {
+    rig.start(Operation::ClosestPeers { key: Bytes::from_static(b"key") });
+}
+
+/// Starts a put and brings it to its first PUT_VALUE requests.
+fn spread(rig: &mut Rig) -> Vec<Sent> {
+    rig.start(Operation::PutValue { key: Bytes::from_static(b"/v/k"), value: Bytes::from_static(b"1") });
+    rig.store_reply(StoreReply::Value(None));
+    rig.store_reply(StoreReply::Written);
+    loop {
+        let sent = rig.sent.pop_front().expect("a request");
+        match &sent.message {
+            Request::FindNode { key } => {
+                let closer = nearest(40, key, 20);
+                rig.answer(&sent, Response::FindNode { closer });
+            }
+            _ => {
+                rig.sent.push_front(sent);
+                return rig.sent.drain(..).collect();
+            }
+        }
+    }
+}
+
+/// Fails every try of one holder with a time-out, and lists after how long each next one came.
+fn retries(rig: &mut Rig) -> String {
+    let mut sent = spread(rig).remove(0);
+    let mut delays = Vec::new();
+    for _ in 0..12 {
+        let failed_at = rig.now.monotonic;
+        rig.fail(&sent, RequestFailure::TimedOut);
+        match rig.node.next_timeout().filter(|at| at.since(failed_at) < Duration::from_secs(60)) {
+            Some(at) if delays.len() < 11 => rig.advance(at.since(failed_at)),
+            _ => break,
+        }
+        let Some(next) = rig.sent.pop_front() else { break };
+        delays.push(rig.now.monotonic.since(failed_at).as_micros());
+        sent = next;
+    }
+    format!("{delays:?}")
+}
+
+fn stored_provider(rig: &mut Rig) -> kadmos_core::record::ProviderRecord {
+    rig.start(Operation::Provide { key: Bytes::from_static(b"mh") });
+    let (_, StoreRequest::AddProvider(record)) = rig.stores.pop_front().expect("a store operation") else {
+        panic!("a provide writes a provider record")
+    };
+    record
+}
+
+/// When the given operation is given up although nobody answers.
+fn given_up_after(rig: &mut Rig) -> String {
+    let start = rig.now.monotonic;
+    while rig.updates.is_empty() {
+        let next = rig.node.next_timeout().expect("an operation is running");
+        rig.advance(next.since(rig.now.monotonic));
+    }
+    format!("{:?}", rig.now.monotonic.since(start))
+}
+
+const CASES: &[Case] = &[
+    Case {
+        field: "protocol.addresses",
+        change: |config| config.protocol.addresses = AddressPolicy::Public,
+        observe: |rig| {
+            rig.input(Input::AddPeer(peer(900)));
+            format!("{} probes of a private address", rig.sent.len())
+        },
+    },
+    Case {
+        field: "protocol.mode",
+        change: |config| config.protocol.mode = Mode::Server,
+        observe: |rig| format!("{:?}", rig.node.table().view().mode()),
+    },
+    Case {
+        field: "lookup.k",
+        change: |config| config.lookup.k = n(7),
+        observe: |rig| {
+            closest(rig);
+            rig.answer_all(40);
+            let Some((_, kadmos_core::Update::Ended { outcome: Outcome::ClosestPeers(Ok(found)), .. })) =
+                rig.updates.last()
+            else {
+                panic!("a lookup among peers that answer succeeds")
+            };
+            format!("{} peers", found.peers.len())
+        },
+    },
+    Case {
+        field: "lookup.alpha",
+        change: |config| config.lookup.alpha = n(2),
+        observe: |rig| {
+            closest(rig);
+            format!("{} at once", rig.sent.len())
+        },
+    },
+    Case {
+        field: "lookup.beta",
+        change: |config| config.lookup.beta = n(8),
+        observe: |rig| {
+            closest(rig);
+            for sent in rig.sent.drain(..3).collect::<Vec<_>>() {
+                rig.answer(&sent, Response::FindNode { closer: vec![] });
+            }
+            format!("{} waiting once the three nearest have answered", rig.sent.len())
+        },
+    },
+    Case {
+        field: "lookup.request_timeout",
+        change: |config| config.lookup.request_timeout = Duration::from_secs(3),
+        observe: |rig| {
+            closest(rig);
+            format!("{:?}", rig.sent[0].timeout)
+        },
+    },
+    Case {
+        field: "lookup.follow_up_timeout",
+        change: |config| config.lookup.follow_up_timeout = Duration::from_secs(2),
+        observe: |rig| {
+            closest(rig);
+            for sent in rig.sent.drain(..3).collect::<Vec<_>>() {
+                rig.answer(&sent, Response::FindNode { closer: vec![] });
+            }
+            given_up_after(rig)
+        },
+    },
+    Case {
+        field: "lookup.deadline",
+        change: |config| config.lookup.deadline = Duration::from_secs(5),
+        observe: |rig| {
+            closest(rig);
+            given_up_after(rig)
+        },
+    },
+    Case {
+        field: "lookup.quorum",
+        change: |config| config.lookup.quorum = 1,
+        observe: |rig| {
+            rig.start(Operation::GetValue { key: Bytes::from_static(b"/v/k"), quorum: None });
+            rig.store_reply(StoreReply::Value(None));
+            let sent = rig.sent.pop_front().expect("a request");
+            let record = Some(crate::rig::record(b"/v/k", b"1"));
+            rig.answer(&sent, Response::GetValue { record, received: None, closer: vec![] });
+            format!("ended after one value: {}", rig.node.running_operations() < 1)
+        },
+    },
+    Case {
+        field: "table.bucket_size",
+        change: |config| config.table.bucket_size = n(3),
+        observe: |rig| {
+            format!("{:?}", rig.node.table().view().buckets().map(|(_, bucket)| bucket.len()).max())
+        },
+    },
+    Case {
+        field: "table.failures_max",
+        change: |config| config.table.failures_max = 1,
+        observe: |rig| {
+            closest(rig);
+            let sent = rig.sent.pop_front().expect("a request");
+            rig.fail(&sent, RequestFailure::TimedOut);
+            format!("kept after one failure: {}", rig.node.table().contains(&sent.to.peer.id))
+        },
+    },
+    Case {
+        field: "table.refresh_interval",
+        change: |config| config.table.refresh_interval = Duration::from_secs(60),
+        observe: |rig| {
+            rig.advance(Duration::from_secs(60));
+            format!("{} requests after a minute", rig.sent.len())
+        },
+    },
+    Case {
+        field: "table.probe_after",
+        change: |config| config.table.probe_after = Duration::from_secs(60),
+        observe: |rig| {
+            rig.advance(Duration::from_secs(600));
+            let probes = |sent: &&Sent| match &sent.message {
+                Request::FindNode { key } => key == sent.to.peer.id.as_bytes(),
+                _ => false,
+            };
+            format!("{} probes of silent peers", rig.sent.iter().filter(probes).count())
+        },
+    },
+    Case {
+        field: "table.peers_min",
+        change: |config| config.table.peers_min = 100,
+        observe: |rig| {
+            rig.input(Input::AddBootstrapPeers(vec![peer(700)]));
+            rig.advance(Duration::from_secs(120));
+            format!("joins again: {}", rig.sent.iter().any(|sent| sent.to == peer(700)))
+        },
+    },
+    Case {
+        field: "records.value_age_max",
+        change: |config| config.records.value_age_max = Duration::from_secs(60),
+        observe: |rig| {
+            rig.start(Operation::PutValue {
+                key: Bytes::from_static(b"/v/k"),
+                value: Bytes::from_static(b"1"),
+            });
+            rig.store_reply(StoreReply::Value(None));
+            let (_, StoreRequest::PutValue(write)) = &rig.stores[0] else { panic!("a put writes") };
+            format!("{:?}", write.expires.since(write.received))
+        },
+    },
+    Case {
+        field: "records.provider_age_max",
+        change: |config| config.records.provider_age_max = Duration::from_secs(60),
+        observe: |rig| {
+            let record = stored_provider(rig);
+            format!("{:?}", record.expires.since(record.received))
+        },
+    },
+    Case {
+        field: "records.provider_addrs_age_max",
+        change: |config| config.records.provider_addrs_age_max = Duration::from_secs(60),
+        observe: |rig| {
+            let record = stored_provider(rig);
+            format!("{:?}", record.addrs_expire.since(record.received))
+        },
+    },
+    Case { field: "retry.attempts", change: |config| config.retry.attempts = 4, observe: retries },
+    Case {
+        field: "retry.first",
+        change: |config| config.retry.first = Duration::from_millis(100),
+        observe: retries,
+    },
+    Case {
+        field: "retry.factor_percent",
+        change: |config| {
+            config.retry.attempts = 4;
+            config.retry.factor_percent = 300;
+        },
+        observe: retries,
+    },
+    Case {
+        field: "retry.cap",
+        change: |config| {
+            config.retry.attempts = 4;
+            config.retry.cap = Duration::from_millis(700);
+        },
+        observe: retries,
+    },
+    Case {
+        field: "retry.jitter_percent",
+        change: |config| config.retry.jitter_percent = 50,
+        observe: retries,
+    },
+    Case { field: "seed", change: |config| config.seed = 1, observe: retries },
+];
+
+/// For the fields that only show together with another one, the other one is set on both sides.
+fn base(field: &str) -> Config {
+    let mut config = private();
+    match field {
+        "retry.factor_percent" | "retry.cap" => config.retry.attempts = 4,
+        "table.probe_after" => config.table.peers_min = 0,
+        _ => {}
+    }
+    config
+}
+
+#[test]
+fn every_field_has_a_case() {
+    let mut covered: Vec<_> = CASES.iter().map(|case| case.field).chain(ELSEWHERE).collect();
+    let mut all = fields(Config::default());
+    covered.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(covered, all);
+}
+
+#[test]
+fn every_field_acts() {
+    for case in CASES {
+        let observe = |config: Config| (case.observe)(&mut Rig::with_peers(config, 40));
+        let default = base(case.field);
+        let mut changed = default.clone();
+        (case.change)(&mut changed);
+        assert_ne!(default, changed, "{}", case.field);
+        let (before, after) = (observe(default.clone()), observe(changed));
+        assert_ne!(before, after, "{} changes nothing", case.field);
+        assert_eq!(before, observe(default), "{} is observed reproducibly", case.field);
+    }
+}
+
+fn refusal(change: fn(&mut Config), validators: Validators) -> String {
+    let mut config = Config::default();
+    change(&mut config);
+    match Node::new(peer(0).peer, config, validators.into()) {
+        Ok(_) => "accepted".into(),
+        Err(error) => {
+            assert_eq!(error.fault(), kadmos_core::error::Fault::Caller);
+            error.to_string()
+        }
+    }
+}
+
+fn both() -> Validators {
+    Validators::new().with("pk", Digits).with("ipns", Digits)
+}
+
+#[test]
+fn the_protocol_name_decides_which_rules_hold() {
+    for (field, change) in [
+        ("lookup.k", (|config| config.lookup.k = n(19)) as fn(&mut Config)),
+        ("table.bucket_size", |config| config.table.bucket_size = n(16)),
+        ("protocol.message_bytes_max", |config| config.protocol.message_bytes_max = 16 << 10),
+    ] {
+        let message = refusal(change, both());
+        assert!(message.starts_with(field) && message.contains("/ipfs"), "{message}");
+        let mut config = private();
+        change(&mut config);
+        assert_eq!(config.validate(&Validators::new()), Ok(()), "{field} is free on a network of one's own");
+    }
+    for (missing, present) in [("ipns", "pk"), ("pk", "ipns")] {
+        let message = refusal(|_| {}, Validators::new().with(present, Digits));
+        assert!(message.contains("validators") && message.contains(missing), "{message}");
+    }
+    assert_eq!(refusal(|_| {}, both()), "accepted");
+    assert_eq!(Config::lan().validate(&validators()), Ok(()));
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_name() {
+    for (field, change) in [
+        ("protocol.name", (|config| config.protocol.name = "ipfs".into()) as fn(&mut Config)),
+        ("protocol.message_bytes_max", |config| config.protocol.message_bytes_max = (4 << 20) + 1),
+        ("protocol.message_bytes_max", |config| config.protocol.message_bytes_max = 1_023),
+        ("lookup.beta", |config| config.lookup.beta = n(21)),
+        ("lookup.request_timeout", |config| config.lookup.request_timeout = Duration::ZERO),
+        ("lookup.deadline", |config| config.lookup.deadline = Duration::ZERO),
+        ("table.refresh_interval", |config| config.table.refresh_interval = Duration::ZERO),
+        ("table.probe_after", |config| config.table.probe_after = Duration::ZERO),
+        ("table.failures_max", |config| config.table.failures_max = 0),
+        ("records.value_age_max", |config| config.records.value_age_max = Duration::ZERO),
+        ("records.provider_age_max", |config| config.records.provider_age_max = Duration::ZERO),
+        ("retry.attempts", |config| config.retry.attempts = 0),
+    ] {
+        let message = refusal(change, both());
+        assert!(message.starts_with(field), "{field}: {message}");
+    }
+    assert!(!ConfigError::Zero { field: "x" }.advice().is_empty());
+}

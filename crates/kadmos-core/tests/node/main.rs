@@ -1,0 +1,7 @@
+//! One node against scripted peers: what it sends, what it concludes, when.
+
+mod config;
+mod lookups;
+mod membership;
+mod records;
+mod rig;

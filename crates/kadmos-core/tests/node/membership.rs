@@ -1,0 +1,224 @@
+//! Who enters the table, who stays, and how a node joins.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kadmos_core::error::{BootstrapError, RequestFailure};
+use kadmos_core::event::{Eviction, Rejection};
+use kadmos_core::limits::{PROBES_MAX, PROBES_WAITING_MAX};
+use kadmos_core::message::{Request, Response};
+use kadmos_core::{AddrList, AddressPolicy, Config, Event, Input, Mode, Operation, Outcome, PeerInfo};
+
+use crate::rig::{Rig, Sent, nearest, peer, private};
+
+fn identified(info: &PeerInfo, serves: bool) -> Input {
+    Input::Identified { peer: info.peer.id, serves, addrs: info.addrs.clone() }
+}
+
+fn contains(rig: &Rig, info: &PeerInfo) -> bool {
+    rig.node.table().contains(&info.peer.id)
+}
+
+#[test]
+fn a_server_enters_after_it_has_answered_for_its_own_id() {
+    let mut rig = Rig::new(private());
+    let stranger = peer(1);
+    rig.input(identified(&stranger, true));
+    assert!(!contains(&rig, &stranger), "what a peer says of itself is no proof");
+    let probe = rig.sent.pop_front().expect("a probe");
+    assert_eq!(probe.to, stranger);
+    let key = Bytes::copy_from_slice(stranger.peer.id.as_bytes());
+    assert_eq!(probe.message, Request::FindNode { key });
+    rig.answer(&probe, Response::FindNode { closer: vec![stranger.clone()] });
+    assert!(contains(&rig, &stranger));
+    assert!(
+        rig.events
+            .iter()
+            .any(|event| matches!(event, Event::PeerAdmitted { peer, .. } if *peer == stranger.peer))
+    );
+}
+
+#[test]
+fn a_server_that_does_not_answer_stays_out() {
+    let mut rig = Rig::new(private());
+    rig.input(identified(&peer(1), true));
+    let probe = rig.sent.pop_front().expect("a probe");
+    rig.fail(&probe, RequestFailure::TimedOut);
+    assert!(!contains(&rig, &peer(1)));
+    let reason = Rejection::ProbeFailed;
+    assert!(rig.events.contains(&Event::PeerRejected { peer: peer(1).peer, reason }));
+}
+
+#[test]
+fn clients_never_enter_and_servers_that_stop_serving_leave() {
+    let mut rig = Rig::with_peers(private(), 3);
+    rig.input(identified(&peer(9), false));
+    assert!(rig.sent.is_empty() && !contains(&rig, &peer(9)));
+    rig.input(identified(&peer(1), false));
+    assert!(!contains(&rig, &peer(1)));
+    assert!(rig.events.contains(&Event::PeerEvicted { peer: peer(1).peer, reason: Eviction::NotServer }));
+}
+
+#[test]
+fn a_peer_that_lost_the_protocol_leaves_at_once() {
+    let mut rig = Rig::with_peers(private(), 3);
+    rig.start(Operation::ClosestPeers { key: Bytes::from_static(b"key") });
+    let sent = rig.sent.pop_front().expect("a request");
+    rig.fail(&sent, RequestFailure::Unsupported);
+    assert!(!contains(&rig, &sent.to));
+}
+
+#[test]
+fn one_failure_is_forgiven_and_our_own_overload_is_not_held_against_a_peer() {
+    let mut rig = Rig::with_peers(private(), 1);
+    for failure in [RequestFailure::Overloaded, RequestFailure::Overloaded, RequestFailure::TimedOut] {
+        rig.start(Operation::ClosestPeers { key: Bytes::from_static(b"key") });
+        let sent = rig.sent.pop_front().expect("a request");
+        rig.fail(&sent, failure);
+        assert!(contains(&rig, &peer(0)), "{failure:?}");
+    }
+    rig.start(Operation::ClosestPeers { key: Bytes::from_static(b"key") });
+    let sent = rig.sent.pop_front().expect("a request");
+    rig.fail(&sent, RequestFailure::TimedOut);
+    assert!(!contains(&rig, &peer(0)), "two in a row evict");
+}
+
+#[test]
+fn probes_are_bounded() {
+    let mut rig = Rig::new(Config { table: private().table, ..private() });
+    let strangers = (PROBES_MAX + PROBES_WAITING_MAX + 10) as u32;
+    for n in 0..strangers {
+        rig.input(identified(&peer(n), true));
+        rig.input(identified(&peer(n), true)); // a second hello changes nothing
+    }
+    assert_eq!(rig.sent.len(), PROBES_MAX);
+    let full = |event: &&Event| matches!(event, Event::PeerRejected { reason: Rejection::ProbesFull, .. });
+    assert_eq!(rig.events.iter().filter(full).count(), 2 * 10);
+    rig.answer_all(0);
+    assert_eq!(rig.node.running_requests(), 0);
+    assert!(rig.node.table().view().len() > 40);
+}
+
+#[test]
+fn a_peer_being_asked_needs_no_probe() {
+    let mut rig = Rig::with_peers(private(), 1);
+    rig.start(Operation::ClosestPeers { key: Bytes::from_static(b"key") });
+    let sent = rig.sent.pop_front().expect("a request");
+    rig.answer(&sent, Response::FindNode { closer: vec![peer(5)] });
+    assert_eq!(rig.sent.len(), 1);
+    rig.input(identified(&peer(5), true));
+    assert_eq!(rig.sent.len(), 1);
+    let sent = rig.sent.pop_front().expect("the request");
+    rig.answer(&sent, Response::FindNode { closer: vec![] });
+    assert!(contains(&rig, &peer(5)));
+}
+
+#[test]
+fn identify_updates_the_addresses_of_a_table_peer() {
+    let mut rig = Rig::with_peers(private(), 1);
+    let moved = PeerInfo::new(peer(0).peer, peer(77).addrs);
+    rig.input(identified(&moved, true));
+    assert_eq!(rig.node.table().view().get(&moved.peer.id), Some(&moved));
+    let silent = PeerInfo::new(peer(0).peer, AddrList::EMPTY);
+    rig.input(identified(&silent, true));
+    assert_eq!(rig.node.table().view().get(&moved.peer.id), Some(&moved), "no news is no change");
+}
+
+#[test]
+fn joining_goes_through_the_bootstrap_peers_and_fills_the_buckets() {
+    let mut rig = Rig::new(private());
+    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1), peer(2), peer(0)]));
+    let id = rig.start(Operation::Bootstrap);
+    let sources: Vec<_> = rig.sent.iter().map(|sent| sent.to.clone()).collect();
+    assert_eq!(sources, [peer(0), peer(1), peer(2)], "all at once, each once");
+    rig.answer_all(400);
+    let Outcome::Bootstrap(Ok(report)) = rig.ended(id) else { panic!("{:?}", rig.ended(id)) };
+    assert_eq!((report.tried, report.answered, report.peers), (3, 3, rig.node.table().view().len()));
+    let own_id = peer(u32::MAX).peer.id;
+    for info in nearest(400, own_id.as_bytes(), 20) {
+        assert!(contains(&rig, &info), "the own neighbourhood is complete");
+    }
+    let buckets: Vec<_> = rig.node.table().view().buckets().map(|(_, bucket)| bucket.len()).collect();
+    assert!(buckets[0] == 20 && buckets[1] == 20 && buckets[2] == 20, "{buckets:?}");
+    assert!(report.buckets >= buckets.len());
+}
+
+#[test]
+fn a_silent_bootstrap_peer_delays_nobody() {
+    let mut rig = Rig::new(private());
+    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1)]));
+    let id = rig.start(Operation::Bootstrap);
+    let _silent = rig.sent.pop_front().expect("the request to peer 0");
+    rig.answer_all(100);
+    let Outcome::Bootstrap(Ok(report)) = rig.ended(id) else { panic!() };
+    assert_eq!((report.tried, report.answered), (2, 1));
+}
+
+#[test]
+fn joining_without_or_with_unreachable_sources_says_so() {
+    let mut rig = Rig::new(private());
+    let id = rig.start(Operation::Bootstrap);
+    assert_eq!(rig.ended(id), Outcome::Bootstrap(Err(BootstrapError::NoSources)));
+    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1), peer(u32::MAX)]));
+    let id = rig.start(Operation::Bootstrap);
+    for sent in rig.sent.drain(..).collect::<Vec<Sent>>() {
+        rig.fail(&sent, RequestFailure::Unreachable);
+    }
+    assert_eq!(rig.ended(id), Outcome::Bootstrap(Err(BootstrapError::Unreachable { tried: 2 })));
+}
+
+#[test]
+fn stale_buckets_are_refreshed_in_time() {
+    let mut rig = Rig::with_peers(private(), 40);
+    rig.advance(Duration::from_secs(599));
+    assert!(rig.sent.is_empty());
+    rig.advance(Duration::from_secs(1));
+    rig.answer_all(400);
+    let refreshed: Vec<_> = rig
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::BucketRefreshed { prefix_len, .. } => Some(*prefix_len),
+            _ => None,
+        })
+        .collect();
+    assert!((0..5).all(|prefix_len| refreshed.contains(&prefix_len)), "{refreshed:?}");
+    assert!(rig.updates.is_empty(), "upkeep is nobody's operation");
+    assert_eq!(rig.node.running_operations(), 0);
+}
+
+#[test]
+fn a_table_that_has_become_small_is_filled_through_the_bootstrap_peers() {
+    let mut rig = Rig::with_peers(private(), 2);
+    rig.input(Input::AddBootstrapPeers(vec![peer(50)]));
+    rig.advance(Duration::from_secs(120));
+    assert_eq!(rig.sent.front().map(|sent| sent.to.clone()), Some(peer(50)));
+    rig.answer_all(400);
+    assert!(rig.node.table().view().len() > 40);
+    rig.sent.clear();
+    rig.advance(Duration::from_secs(120));
+    assert!(rig.sent.is_empty());
+}
+
+#[test]
+fn private_addresses_never_enter_a_public_realm() {
+    let mut config = private();
+    config.protocol.addresses = AddressPolicy::Public;
+    let mut rig = Rig::new(config);
+    assert!(rig.node.table().view().local().addrs.is_empty(), "our own private address is not announced");
+    rig.input(identified(&peer(1), true));
+    assert!(rig.sent.is_empty());
+    let reason = Rejection::NoAddress;
+    assert!(rig.events.contains(&Event::PeerRejected { peer: peer(1).peer, reason }));
+}
+
+#[test]
+fn a_removed_peer_is_gone_and_modes_are_told_once() {
+    let mut rig = Rig::with_peers(private(), 3);
+    rig.input(Input::RemovePeer(peer(1).peer.id));
+    assert!(!contains(&rig, &peer(1)));
+    rig.input(Input::SetMode(Mode::Server));
+    rig.input(Input::SetMode(Mode::Server));
+    let told = rig.events.iter().filter(|event| matches!(event, Event::ModeChanged { .. })).count();
+    assert_eq!((told, rig.node.table().view().mode()), (1, Mode::Server));
+}
