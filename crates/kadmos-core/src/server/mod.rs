@@ -1,38 +1,27 @@
 //! Answering others: the one server, a pure function.
 //!
-//! The libp2p connection handler and the simulator both call [`Responder::respond`].
+//! The libp2p connection handler and the simulator both call [`Responder::respond`] and do what the [`Reply`] says.
 
-use alloc::sync::Arc;
+mod budget;
+mod closer;
+mod providers;
+mod respond;
+mod values;
+
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use bytes::Bytes;
+pub use budget::PeerBudget;
+pub use respond::Responder;
 
-use crate::config::Config;
 use crate::event::Refusal;
 use crate::message::{Request, Response};
-use crate::peer::{PeerId, PeerInfo};
-use crate::record::{ProviderRecord, Read, Reader, StoredValue, Validators, ValueWrite};
-use crate::routing::TableSnapshot;
-use crate::time::{Now, Timestamp, UnixTime};
-
-/// Answers requests.
-#[derive(Clone, Debug)]
-pub struct Responder {
-    config: Arc<Config>,
-    validators: Arc<Validators>,
-}
-
-/// What one connection's peer may still ask for. One per connection.
-#[derive(Clone, Debug)]
-pub struct PeerBudget {
-    peer: PeerId,
-    tokens: u64,
-    refilled: Timestamp,
-}
+use crate::peer::PeerInfo;
+use crate::record::{ProviderRecord, Read, Reader, StoredValue, ValueWrite};
+use crate::time::UnixTime;
 
 /// What the driver does with a request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Send this.
     Respond(Response),
@@ -49,7 +38,9 @@ pub enum Reply {
     /// Write the provider record; nothing is sent.
     AddProvider(ProviderRecord),
     /// The reader answered [`Read::NotResident`]: read from the store within
-    /// [`crate::limits::STORE_READ_TIMEOUT`], then call [`Responder::resume`] with the result as a [`Fetched`].
+    /// [`crate::limits::STORE_READ_TIMEOUT`], then call [`Responder::resume`] with the result as a [`Fetched`]. When
+    /// the store fails or is late, an empty [`Fetched`] still answers GET_VALUE and GET_PROVIDERS with closer peers;
+    /// reset the stream of a PUT_VALUE, whose answer would claim what is not known.
     Fetch(Request),
     /// Nothing is sent; the stream stays. For a refused ADD_PROVIDER, counted under its code.
     Ignore(Refusal),
@@ -86,47 +77,5 @@ impl Reader for Fetched {
     }
 }
 
-impl PeerBudget {
-    /// A full budget for `peer`.
-    pub fn new(peer: PeerId, now: Timestamp) -> Self {
-        Self { peer, tokens: u64::from(crate::limits::REQUESTS_BURST), refilled: now }
-    }
-
-    /// Whose.
-    pub fn peer(&self) -> &PeerId {
-        &self.peer
-    }
-}
-
-impl Responder {
-    /// A responder with the sizes and ages of `config`.
-    pub fn new(config: Arc<Config>, validators: Arc<Validators>) -> Self {
-        Self { config, validators }
-    }
-
-    /// Answers one request of `budget`'s peer.
-    pub fn respond(
-        &self,
-        now: Now,
-        request: Request,
-        table: &TableSnapshot,
-        reader: &dyn Reader,
-        budget: &mut PeerBudget,
-    ) -> Reply {
-        let _ = &budget.refilled;
-        self.resume(now, request, table, reader, budget.peer())
-    }
-
-    /// As [`Responder::respond`], without charging the budget: for the second half of a request that waited.
-    pub fn resume(
-        &self,
-        _now: Now,
-        _request: Request,
-        _table: &TableSnapshot,
-        _reader: &dyn Reader,
-        _peer: &PeerId,
-    ) -> Reply {
-        let _ = (&self.config, &self.validators, Bytes::new());
-        Reply::Reset(Refusal::Malformed)
-    }
-}
+#[cfg(test)]
+mod tests;

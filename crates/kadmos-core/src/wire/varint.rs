@@ -38,7 +38,7 @@ pub fn write(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8); // below 0x80
 }
 
-/// Bytes that [`write`] appends: `1..=10`.
+/// Bytes that [`write()`] appends: `1..=10`.
 pub const fn len(value: u64) -> usize {
     ((70 - (value | 1).leading_zeros()) / 7) as usize // ceil(bits / 7), bits in 1..=64
 }
