@@ -1,5 +1,6 @@
 //! One node against scripted peers: what it sends, what it concludes, when.
 
+mod chaos;
 mod config;
 mod lookups;
 mod membership;
