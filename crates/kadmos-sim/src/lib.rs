@@ -1,1 +1,31 @@
-//! kadmos-sim
+//! A deterministic simulator of the Kadmos DHT.
+//!
+//! A [`World`] runs any number of nodes of the same core, and the same responder, that the real network runs: only
+//! the driver differs. It has virtual time, one seed and one queue, so a run can be repeated to the last event, and
+//! [`trace::TraceHash`] tells whether it was. An [`oracle::Oracle`] that knows every node judges what they find.
+//! What is modelled, and what is not, is in `docs/simulator.md`.
+#![forbid(unsafe_code)]
+
+mod connections;
+pub mod diff;
+mod driver;
+pub mod network;
+pub mod oracle;
+mod queue;
+mod random;
+pub mod records;
+pub mod report;
+pub mod run;
+pub mod scenario;
+mod serving;
+pub mod trace;
+mod wire;
+pub mod world;
+
+pub use diff::{Divergence, diff};
+pub use oracle::{Oracle, Ratio};
+pub use report::RunReport;
+pub use run::{Phase, Progress, RunConfig, RunError, run};
+pub use scenario::WorldBuilder;
+pub use trace::{Fact, Observer, TraceEvent, TraceHash};
+pub use world::{Counters, NodeIndex, OperationReport, OperationState, World};

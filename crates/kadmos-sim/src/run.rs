@@ -1,0 +1,409 @@
+//! The standard run: a network that joins through a few nodes, settles, and does its job.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kadmos_core::error::Fault;
+use kadmos_core::{ConfigError, Key, Operation, Outcome, Update};
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::oracle::Ratio;
+use crate::random::{below, child};
+use crate::records;
+use crate::report::{OperationStats, PhaseReport, RunReport, Samples, Spread};
+use crate::trace::Observer;
+use crate::world::{NodeIndex, OperationReport, World};
+
+/// What to run. All but the seed has a default fit for a first look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Servers. Default 100; at least 2.
+    pub nodes: u32,
+    /// How many of them all others know beforehand. Default 3; at least 1.
+    pub bootstrap: u32,
+    /// Whatever happens by chance is drawn from it. Default 0.
+    pub seed: u64,
+    /// Peers in an answer, in a result and in a bucket. Default 20.
+    pub k: usize,
+    /// Lookups for random keys by random nodes. Default 1,000.
+    pub lookups: u32,
+    /// Content keys to provide and find, and as many values to put and get. Default 100.
+    pub records: u32,
+    /// Virtual seconds from the last join to the first lookup; a table is refreshed every 600. Default 900.
+    pub settle_secs: u64,
+    /// Whether each message is encoded and decoded on its way. Default: no.
+    pub wire: bool,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            nodes: 100,
+            bootstrap: 3,
+            seed: 0,
+            k: 20,
+            lookups: 1_000,
+            records: 100,
+            settle_secs: 900,
+            wire: false,
+        }
+    }
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Phase {
+    /// Nodes start and join.
+    Join,
+    /// Time passes.
+    Settle,
+    /// Lookups for closest peers.
+    Lookups,
+    /// Providers are announced and found, values put and got.
+    Records,
+}
+
+impl Phase {
+    /// Stable label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Settle => "settle",
+            Self::Lookups => "lookups",
+            Self::Records => "records",
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// In which part.
+    pub phase: Phase,
+    /// Nodes, virtual seconds, lookups or operations done.
+    pub done: u64,
+    /// Of how many.
+    pub of: u64,
+    /// Virtual time since the world's beginning.
+    pub virtual_time: Duration,
+    /// Events so far.
+    pub events: u64,
+}
+
+/// Why a run could not begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Too few nodes for anybody to find anybody.
+    #[error("nodes: read {got}, expected at least 2")]
+    Nodes {
+        /// What was read.
+        got: u32,
+    },
+    /// Nobody to join through.
+    #[error("bootstrap: read {got}, expected 1 to {nodes}, the number of nodes")]
+    Bootstrap {
+        /// What was read.
+        got: u32,
+        /// Its bound.
+        nodes: u32,
+    },
+    /// Nothing to look for.
+    #[error("k: read 0, expected at least 1")]
+    K,
+    /// A setting of the nodes cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl RunError {
+    /// Always the caller's.
+    pub const fn fault(&self) -> Fault {
+        Fault::Caller
+    }
+
+    /// What to do about it.
+    pub const fn advice(&self) -> &'static str {
+        "correct the named number; nothing has run"
+    }
+}
+
+/// Time between the starts of two nodes.
+const START_SPACING: Duration = Duration::from_millis(100);
+/// Time between two operations of a run: 100 begin in a virtual second.
+const OPERATION_SPACING: Duration = Duration::from_millis(10);
+/// No operation takes longer: its deadline is a minute.
+const OPERATIONS_END: Duration = Duration::from_secs(120);
+/// How often progress is told, in virtual time.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs a network and reports what it was worth. `progress` hears once per virtual second.
+///
+/// Errors: [`RunError`], before anything has run. Cost: a second or less per 100,000 events in a release build.
+pub fn run(config: &RunConfig, progress: &mut dyn FnMut(Progress)) -> Result<RunReport, RunError> {
+    run_observed(config, None, progress)
+}
+
+/// As [`run`]; `observer` sees the whole trace, and ends the run early when it breaks.
+pub fn run_observed(
+    config: &RunConfig,
+    observer: Option<Observer>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<RunReport, RunError> {
+    if config.nodes < 2 {
+        return Err(RunError::Nodes { got: config.nodes });
+    }
+    if !(1..=config.nodes).contains(&config.bootstrap) {
+        return Err(RunError::Bootstrap { got: config.bootstrap, nodes: config.nodes });
+    }
+    let k = NonZeroUsize::new(config.k).ok_or(RunError::K)?;
+    let mut world = World::builder()
+        .nodes(config.nodes)
+        .bootstrap(config.bootstrap)
+        .seed(config.seed)
+        .start_spacing(START_SPACING)
+        .k(k)
+        .wire(config.wire)
+        .build()?;
+    if let Some(observer) = observer {
+        world.observe(observer);
+    }
+    let mut run = Run {
+        config,
+        world,
+        rng: child(config.seed, "run", 0),
+        progress,
+        began: Instant::now(),
+        report: RunReport::new(config),
+    };
+    run.join();
+    run.settle();
+    run.look_up();
+    run.records();
+    Ok(run.finish())
+}
+
+/// A run under way.
+struct Run<'a> {
+    config: &'a RunConfig,
+    world: World,
+    rng: ChaCha8Rng,
+    progress: &'a mut dyn FnMut(Progress),
+    began: Instant,
+    report: RunReport,
+}
+
+impl Run<'_> {
+    fn join(&mut self) {
+        let of = u64::from(self.config.nodes);
+        let end = self.world.now() + START_SPACING * self.config.nodes + OPERATIONS_END;
+        let mut joined = Ratio::default();
+        while joined.whole < of && self.world.now() < end && !self.world.is_halted() {
+            self.world.run(PROGRESS_EVERY);
+            for (_, operation) in self.world.take_ended() {
+                joined.count(operation.outcome().is_some_and(|outcome| outcome.fault().is_none()));
+            }
+            self.tell(Phase::Join, joined.whole, of);
+        }
+        self.report.joined = Ratio { part: joined.part, whole: of };
+        self.end_phase(Phase::Join);
+    }
+
+    fn settle(&mut self) {
+        for second in 0..self.config.settle_secs {
+            self.world.run(Duration::from_secs(1));
+            self.tell(Phase::Settle, second, self.config.settle_secs);
+        }
+        self.end_phase(Phase::Settle);
+        let tables = self.world.nodes().map(|node| self.world.node(node).table().view().len() as u64);
+        self.report.table_peers = Spread::of(tables.collect());
+    }
+
+    fn look_up(&mut self) {
+        let mut samples = Samples::default();
+        let k = self.config.k;
+        let (mut recall, mut perfect, mut complete) = (Ratio::default(), Ratio::default(), Ratio::default());
+        let keys =
+            (0..self.config.lookups).map(|_| Operation::ClosestPeers { key: random_key(&mut self.rng) });
+        let operations: Vec<_> = keys.collect();
+        self.perform(Phase::Lookups, operations, &mut |world, operation| {
+            samples.add(operation);
+            let Operation::ClosestPeers { key } = &operation.operation else { return };
+            let (found, ended) = match operation.outcome() {
+                Some(Outcome::ClosestPeers(Ok(found))) => (found.peers.as_slice(), found.complete),
+                _ => ([].as_slice(), false),
+            };
+            let one = world.oracle().recall(&Key::of(key), k, operation.node, found);
+            recall.add(one);
+            perfect.count(one.part == one.whole);
+            complete.count(ended);
+        });
+        self.report.recall = recall;
+        self.report.perfect = perfect;
+        self.report.complete = complete;
+        self.report.closest_peers = samples.stats();
+        self.end_phase(Phase::Lookups);
+    }
+
+    fn records(&mut self) {
+        let keys: Vec<_> = (0..self.config.records).map(|_| random_key(&mut self.rng)).collect();
+        let provide = keys.iter().map(|key| Operation::Provide { key: key.clone() }).collect();
+        let mut providers = BTreeMap::new();
+        self.report.provide = self.perform_counted(Phase::Records, provide, |_, operation| {
+            providers.insert(key_of(&operation.operation), operation.node);
+            matches!(operation.outcome(), Some(Outcome::Provide(Ok(_))))
+        });
+        self.report.providers_held = self.held(&providers, |world, node, key| {
+            !world.store(node).providers(key, 1, world.unix()).is_empty()
+        });
+
+        let find = keys.iter().map(|key| Operation::FindProviders { key: key.clone(), count: 1 }).collect();
+        self.report.find_providers = self.perform_counted(Phase::Records, find, |world, operation| {
+            let provider = providers.get(&key_of(&operation.operation)).map(|node| world.info(*node).peer.id);
+            operation
+                .found
+                .iter()
+                .any(|update| matches!(update, Update::Provider(found) if Some(found.peer.id) == provider))
+        });
+
+        let keys: Vec<_> = keys.iter().map(|key| records::key(key)).collect();
+        let put = keys
+            .iter()
+            .map(|key| Operation::PutValue { key: key.clone(), value: records::value(key, 1) })
+            .collect();
+        let mut publishers = BTreeMap::new();
+        self.report.put_value = self.perform_counted(Phase::Records, put, |_, operation| {
+            publishers.insert(key_of(&operation.operation), operation.node);
+            matches!(operation.outcome(), Some(Outcome::PutValue(Ok(_))))
+        });
+        self.report.values_held =
+            self.held(&publishers, |world, node, key| world.store(node).value(key, world.unix()).is_some());
+
+        let get = keys.iter().map(|key| Operation::GetValue { key: key.clone(), quorum: None }).collect();
+        self.report.get_value = self.perform_counted(Phase::Records, get, |_, operation| {
+            let expected = records::value(&key_of(&operation.operation), 1);
+            matches!(operation.outcome(), Some(Outcome::GetValue(Ok(found))) if found.best.value == expected)
+        });
+        self.end_phase(Phase::Records);
+    }
+
+    fn finish(self) -> RunReport {
+        let Self { world, began, mut report, .. } = self;
+        report.virtual_ms = world.now().as_nanos() / 1_000_000;
+        report.real_ms = began.elapsed().as_millis() as u64; // a run ends within centuries
+        report.counters = world.counters();
+        report.trace_events = world.trace_events();
+        report.trace_hash = world.trace_hash().to_string();
+        report.violations = world.violations().to_vec();
+        report
+    }
+
+    /// Gives operations to random nodes, one after the other, and shows each to `ended` when it has ended.
+    fn perform(
+        &mut self,
+        phase: Phase,
+        operations: Vec<Operation>,
+        ended: &mut dyn FnMut(&World, &OperationReport),
+    ) {
+        let of = operations.len() as u64;
+        let mut done = 0;
+        let mut settle = |world: &mut World| {
+            for (_, operation) in world.take_ended() {
+                ended(world, &operation);
+                done += 1;
+            }
+            done
+        };
+        let per_progress = (PROGRESS_EVERY.as_nanos() / OPERATION_SPACING.as_nanos()) as usize; // 100
+        for batch in operations.chunks(per_progress) {
+            for operation in batch {
+                let node = NodeIndex::new(below(&mut self.rng, u64::from(self.config.nodes)) as u32);
+                self.world.start_operation(node, operation.clone());
+                self.world.run(OPERATION_SPACING);
+            }
+            let done = settle(&mut self.world);
+            self.tell(phase, done, of);
+        }
+        self.world.run_until_idle(OPERATIONS_END);
+        let done = settle(&mut self.world);
+        self.tell(phase, done, of);
+    }
+
+    /// As [`Run::perform`], counting those that `succeeded` says have.
+    fn perform_counted(
+        &mut self,
+        phase: Phase,
+        operations: Vec<Operation>,
+        mut succeeded: impl FnMut(&World, &OperationReport) -> bool,
+    ) -> OperationStats {
+        let mut samples = Samples::default();
+        self.perform(phase, operations, &mut |world, operation| {
+            let success = succeeded(world, operation);
+            samples.add_judged(operation, success);
+        });
+        samples.stats()
+    }
+
+    /// How many of the true k closest hold each record, the publisher left out.
+    fn held(
+        &self,
+        records: &BTreeMap<Bytes, NodeIndex>,
+        holds: impl Fn(&World, NodeIndex, &Bytes) -> bool,
+    ) -> Ratio {
+        let mut held = Ratio::default();
+        for (key, publisher) in records {
+            for node in self.world.oracle().closest(&Key::of(key), self.config.k, *publisher) {
+                held.count(holds(&self.world, node, key));
+            }
+        }
+        held
+    }
+
+    fn tell(&mut self, phase: Phase, done: u64, of: u64) {
+        (self.progress)(Progress {
+            phase,
+            done,
+            of,
+            virtual_time: Duration::from_nanos(self.world.now().as_nanos()),
+            events: self.world.counters().events,
+        });
+    }
+
+    fn end_phase(&mut self, phase: Phase) {
+        let before = self.report.phases.iter().fold((0, 0, 0), |(real, virt, events), phase| {
+            (real + phase.real_ms, virt + phase.virtual_ms, events + phase.events)
+        });
+        self.report.phases.push(PhaseReport {
+            phase,
+            real_ms: self.began.elapsed().as_millis() as u64 - before.0, // a run ends within centuries
+            virtual_ms: self.world.now().as_nanos() / 1_000_000 - before.1,
+            events: self.world.counters().events - before.2,
+        });
+    }
+}
+
+/// A key like a multihash: random bytes.
+fn random_key(rng: &mut ChaCha8Rng) -> Bytes {
+    let mut key = vec![0; 34];
+    rng.fill_bytes(&mut key);
+    (key[0], key[1]) = (0x12, 0x20);
+    key.into()
+}
+
+fn key_of(operation: &Operation) -> Bytes {
+    match operation {
+        Operation::ClosestPeers { key }
+        | Operation::FindProviders { key, .. }
+        | Operation::GetValue { key, .. }
+        | Operation::Provide { key }
+        | Operation::PutValue { key, .. } => key.clone(),
+        Operation::Bootstrap | Operation::FindPeer { .. } => Bytes::new(),
+    }
+}

@@ -1,0 +1,160 @@
+//! The server side of a node: the same responder as on a real network, and the store behind it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kadmos_core::config::Mode;
+use kadmos_core::error::RequestFailure;
+use kadmos_core::event::Refusal;
+use kadmos_core::limits::PROVIDERS_PER_REPLY_MAX;
+use kadmos_core::message::{Request, Response};
+use kadmos_core::record::{StoreReply, StoreRequest};
+use kadmos_core::server::{Fetched, PeerBudget, Reply};
+use kadmos_core::{PeerId, RequestId};
+use kadmos_store::WriteError;
+
+use crate::connections::{ConnectionId, Side};
+use crate::trace::Fact;
+use crate::wire;
+use crate::world::{Event, NodeIndex, World};
+
+/// How often a write that another writer overtook is decided anew, as every driver must.
+const CONFLICTS_MAX: usize = 3;
+
+/// What becomes of a request once the responder and the store have done their part.
+enum Served {
+    Answer(Response),
+    /// Nothing is sent.
+    Done,
+    Refused(Refusal),
+    /// The stream is reset.
+    Reset(Refusal),
+}
+
+impl World {
+    /// Answers a request that has arrived at the end `side`.
+    pub(crate) fn serve(&mut self, id: ConnectionId, side: Side, request: RequestId, message: Request) {
+        let Some((node, by)) = self.ends(id, side) else { return };
+        if !self.is_running(node) {
+            return; // lost; the asker hears that the connection is gone
+        }
+        if !self.serves(node) {
+            self.reply(id, side, |connection, side| Event::Reset {
+                connection,
+                side,
+                request,
+                failure: RequestFailure::Unsupported,
+            });
+            return;
+        }
+        let message = match if self.wire { wire::request(&message) } else { Ok(message) } {
+            Ok(message) => message,
+            Err(error) => {
+                self.violation(node, format_args!("our own request cannot be read: {error}"));
+                return;
+            }
+        };
+        self.counters.requests_served += 1;
+        self.note(node, Fact::Asked { by, request, message: &message });
+        let now = self.clock();
+        let by_id = self.info(by).peer.id;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.used_at = now.monotonic;
+        let budget =
+            connection.end_mut(side).budget.get_or_insert_with(|| PeerBudget::new(by_id, now.monotonic));
+        let state = &self.nodes[node.as_usize()];
+        let asked = self.wire.then(|| (message.kind(), Bytes::copy_from_slice(message.key())));
+        let reply = self.responder.respond(now, message, state.core.table().view(), &state.store, budget);
+        match self.carry_out(node, &by_id, reply) {
+            Served::Answer(response) => {
+                let response = match asked {
+                    Some((kind, key)) => wire::response(&response, kind, &key),
+                    None => Ok(response),
+                };
+                self.reply(id, side, |connection, side| match response {
+                    Ok(response) => Event::Answered { connection, side, request, response },
+                    Err(_) => Event::Reset { connection, side, request, failure: RequestFailure::Malformed },
+                });
+            }
+            Served::Done => {}
+            Served::Refused(code) => self.refused(node, by, code),
+            Served::Reset(code) => {
+                self.refused(node, by, code);
+                self.reply(id, side, |connection, side| Event::Reset {
+                    connection,
+                    side,
+                    request,
+                    failure: RequestFailure::Closed,
+                });
+            }
+        }
+    }
+
+    /// Whether a node takes requests.
+    pub(crate) fn serves(&self, node: NodeIndex) -> bool {
+        self.node(node).table().view().mode() == Mode::Server
+    }
+
+    /// Runs a store operation of the node's own.
+    pub(crate) fn run_store(&self, node: NodeIndex, request: &StoreRequest) -> StoreReply {
+        self.nodes[node.as_usize()].store.execute(request, self.unix())
+    }
+
+    fn carry_out(&mut self, node: NodeIndex, by: &PeerId, reply: Reply) -> Served {
+        let now = self.clock();
+        let mut reply = reply;
+        for _ in 0..=CONFLICTS_MAX {
+            let state = &self.nodes[node.as_usize()];
+            let table = state.core.table().view();
+            reply = match reply {
+                Reply::Respond(response) => return Served::Answer(response),
+                Reply::Ignore(code) => return Served::Refused(code),
+                Reply::Reset(code) => return Served::Reset(code),
+                Reply::AddProvider(record) => {
+                    return match state.store.add_provider(&record, now.unix) {
+                        Ok(()) => {
+                            self.note(node, Fact::RecordTaken { key: &record.key });
+                            Served::Done
+                        }
+                        Err(_) => Served::Refused(Refusal::StoreFull),
+                    };
+                }
+                Reply::StoreValue { write, response, request } => {
+                    match state.store.put_value(&write, now.unix) {
+                        Ok(()) => {
+                            self.note(node, Fact::RecordTaken { key: &write.record.key });
+                            return Served::Answer(response);
+                        }
+                        Err(WriteError::Conflict) => {
+                            self.responder.resume(now, request, table, &state.store, by)
+                        }
+                        Err(_) => return Served::Reset(Refusal::StoreFull),
+                    }
+                }
+                Reply::Fetch(request) => {
+                    // This store is resident throughout, so this is for the responder's sake only.
+                    let key = request.key();
+                    let fetched = Fetched {
+                        value: state.store.value(key, now.unix),
+                        providers: state.store.providers(key, PROVIDERS_PER_REPLY_MAX, now.unix),
+                    };
+                    self.responder.resume(now, request, table, &fetched, by)
+                }
+            };
+        }
+        self.violation(node, "the responder was asked four times and still wants to be asked again");
+        Served::Reset(Refusal::StoreFull)
+    }
+
+    fn refused(&mut self, node: NodeIndex, by: NodeIndex, code: Refusal) {
+        self.counters.requests_refused += 1;
+        self.note(node, Fact::Refused { by, code });
+    }
+
+    /// Sends an event from the end `side` to the other.
+    fn reply(&mut self, id: ConnectionId, side: Side, event: impl FnOnce(ConnectionId, Side) -> Event) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let arrives = self.now + Duration::from_nanos(connection.one_way_nanos);
+        self.queue.push(arrives, event(id, side.other()));
+    }
+}
