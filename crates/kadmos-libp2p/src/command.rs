@@ -1,0 +1,49 @@
+//! What handles tell the behaviour.
+
+use std::convert::Infallible;
+
+use kadmos_core::operation::Cost;
+use kadmos_core::routing::TableSnapshot;
+use kadmos_core::{Mode, Operation, OperationOptions, Outcome, PeerId, PeerInfo, Update};
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands on their way to the behaviour; a handle that sends one more waits. Each is taken in microseconds.
+pub(crate) const COMMANDS_MAX: usize = 256;
+
+/// A command.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Begin an operation.
+    Start { operation: Operation, options: OperationOptions, replies: Replies },
+    /// Change the node.
+    Change { change: Change, done: oneshot::Sender<()> },
+    /// Tell the table as it is now.
+    Table(oneshot::Sender<TableSnapshot>),
+}
+
+/// A change that is acknowledged once it is in force.
+#[derive(Debug)]
+pub(crate) enum Change {
+    AddBootstrapPeers(Vec<PeerInfo>),
+    AddPeer(PeerInfo),
+    RemovePeer(PeerId),
+    SetMode(Mode),
+}
+
+/// Where an operation's updates go.
+#[derive(Debug)]
+pub(crate) struct Replies {
+    /// Streamed results; full when the reader is slow.
+    pub(crate) updates: mpsc::Sender<Update>,
+    /// The end. Dropped without one when the behaviour is gone.
+    pub(crate) ended: oneshot::Sender<Ended>,
+    /// Resolves when the caller has dropped its end: nobody wants the result.
+    pub(crate) cancelled: oneshot::Receiver<Infallible>,
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    pub(crate) cost: Cost,
+}
