@@ -1,0 +1,237 @@
+//! From settings to a running node.
+
+use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::Arc;
+
+use kadmos_core::{Config, Mode, Validators};
+use kadmos_libp2p::{Behaviour, Options, PeerAddrs, SessionLimits};
+use kadmos_store::{MemoryLimits, MemoryStore, Store};
+use libp2p::identity::Keypair;
+use libp2p::{Multiaddr, TransportError};
+
+use crate::error::BuildError;
+use crate::network;
+use crate::node::Node;
+use crate::task::Task;
+
+/// What a node says it is.
+const AGENT: &str = concat!("kadmos/", env!("CARGO_PKG_VERSION"));
+
+/// How many connections a node has at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// In all. Default 1,024, at some 20 to 50 KiB each.
+    pub established: u32,
+    /// With one peer. Default 4: two nodes that dial each other at the same time have 2.
+    pub per_peer: u32,
+    /// Handshakes that others began. Default 256.
+    pub pending_incoming: u32,
+    /// Handshakes that we began. Default 512; the DHT begins at most 128 at once.
+    pub pending_outgoing: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { established: 1_024, per_peer: 4, pending_incoming: 256, pending_outgoing: 512 }
+    }
+}
+
+/// Makes a [`Node`]: transports, identify, ping, limits and the DHT.
+///
+/// Without further settings it is a client of the public IPFS network that knows no bootstrap peer and listens
+/// nowhere.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use kadmos::{DhtBuilder, Keypair, Mode};
+///
+/// let node = DhtBuilder::new(Keypair::generate_ed25519())
+///     .mode(Mode::Server)
+///     .listen("/ip4/0.0.0.0/tcp/4001".parse()?)
+///     .listen("/ip4/0.0.0.0/udp/4001/quic-v1".parse()?)
+///     .bootstrap("/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN".parse()?)
+///     .start()
+///     .await?;
+/// node.bootstrap().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a node runs once start() was awaited"]
+pub struct DhtBuilder {
+    keypair: Keypair,
+    config: Config,
+    mode: Option<Mode>,
+    listen: Vec<Multiaddr>,
+    external: Vec<Multiaddr>,
+    bootstrap: Vec<Multiaddr>,
+    validators: Option<Validators>,
+    store: Option<Arc<dyn Store>>,
+    agent: String,
+    limits: ConnectionLimits,
+    session_limits: SessionLimits,
+}
+
+impl DhtBuilder {
+    /// A node with this identity. Default configuration: [`Config::amino`].
+    pub fn new(keypair: Keypair) -> Self {
+        Self {
+            keypair,
+            config: Config::amino(),
+            mode: None,
+            listen: Vec::new(),
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            validators: None,
+            store: None,
+            agent: AGENT.to_owned(),
+            limits: ConnectionLimits::default(),
+            session_limits: SessionLimits::default(),
+        }
+    }
+
+    /// All settings of the DHT. A `seed` of 0 is replaced by a random one.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Whether the node serves; overrides the configuration's mode, whichever is set first.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Listens on one more address; port 0 takes a free one.
+    pub fn listen(mut self, addr: Multiaddr) -> Self {
+        self.listen.push(addr);
+        self
+    }
+
+    /// Tells others one more address at which they reach this node, such as that of a router which forwards a port.
+    pub fn external(mut self, addr: Multiaddr) -> Self {
+        self.external.push(addr);
+        self
+    }
+
+    /// Joins the network through one more peer; the address must end in `/p2p/<peer id>`.
+    pub fn bootstrap(mut self, addr: Multiaddr) -> Self {
+        self.bootstrap.push(addr);
+        self
+    }
+
+    /// The rules for values. Default: [`kadmos_records::amino_validators`], `/pk` and `/ipns`.
+    pub fn validators(mut self, validators: Validators) -> Self {
+        self.validators = Some(validators);
+        self
+    }
+
+    /// Where records are kept. Default: in memory.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// What identify says this program is. Default `kadmos/` and the version.
+    pub fn agent(mut self, agent: impl Into<String>) -> Self {
+        self.agent = agent.into();
+        self
+    }
+
+    /// How many connections the node has at once.
+    pub fn connection_limits(mut self, limits: ConnectionLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Bounds on the streams of one connection.
+    pub fn session_limits(mut self, limits: SessionLimits) -> Self {
+        self.session_limits = limits;
+        self
+    }
+
+    /// Starts the node on the current tokio runtime. Returns once it listens; [`Node::listen_addrs`] tells where.
+    ///
+    /// It does not join the network by itself: call [`crate::Dht::bootstrap`].
+    /// Errors: [`BuildError`]; nothing is left behind then.
+    pub async fn start(self) -> Result<Node, BuildError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let mut config = self.config;
+        if let Some(mode) = self.mode {
+            config.protocol.mode = mode;
+        }
+        if config.seed == 0 {
+            config.seed = RandomState::new().hash_one(0);
+        }
+        let bootstrap = self.bootstrap.into_iter().map(bootstrap_peer).collect::<Result<Vec<_>, _>>()?;
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(MemoryLimits::default())));
+        let validators = self.validators.unwrap_or_else(kadmos_records::amino_validators);
+        let local = self.keypair.public().to_peer_id();
+        let options = Options { limits: self.session_limits, ..Options::default() };
+        let (behaviour, dht) = Behaviour::with_options(local, config, validators, store, options)?;
+        let mut swarm = network::build(self.keypair, self.agent, self.limits, behaviour)?;
+        for addr in self.external {
+            swarm.add_external_address(addr);
+        }
+        let mut listeners = Vec::with_capacity(self.listen.len());
+        for addr in self.listen {
+            let id = swarm.listen_on(addr.clone()).map_err(|error| listen_error(&addr, &error))?;
+            listeners.push((id, addr));
+        }
+        let (mut task, control) = Task::new(swarm);
+        task.until_listening(listeners).await?;
+        let node = Node::new(local, dht, control, task.listen_addrs());
+        runtime.spawn(task.run());
+        if !bootstrap.is_empty() {
+            // The task was just started and ends only when the node is shut down.
+            let _ = node.add_bootstrap_peers(bootstrap).await;
+        }
+        Ok(node)
+    }
+}
+
+impl std::fmt::Debug for DhtBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DhtBuilder")
+            .field("peer_id", &self.keypair.public().to_peer_id())
+            .field("config", &self.config)
+            .field("listen", &self.listen)
+            .field("bootstrap", &self.bootstrap)
+            .finish_non_exhaustive()
+    }
+}
+
+fn bootstrap_peer(addr: Multiaddr) -> Result<PeerAddrs, BuildError> {
+    PeerAddrs::try_from(addr.clone()).map_err(|_| BuildError::BootstrapAddress { addr })
+}
+
+fn listen_error(addr: &Multiaddr, error: &TransportError<io::Error>) -> BuildError {
+    let addr = addr.clone();
+    match error {
+        TransportError::MultiaddrNotSupported(_) => BuildError::UnsupportedAddress { addr },
+        TransportError::Other(error) => listen_failed(addr, error),
+    }
+}
+
+/// Tells an address in use from other failures.
+pub(crate) fn listen_failed(addr: Multiaddr, error: &io::Error) -> BuildError {
+    if is_in_use(error) {
+        BuildError::AddressInUse { addr }
+    } else {
+        BuildError::Listen { addr, reason: error.to_string() }
+    }
+}
+
+/// Whether the system said so, under however many layers of transports.
+fn is_in_use(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref::<io::Error>() {
+            Some(io) if io.kind() == io::ErrorKind::AddrInUse => return true,
+            Some(io) => cause = io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+            None => cause = error.source(),
+        }
+    }
+    false
+}
