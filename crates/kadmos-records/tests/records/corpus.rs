@@ -1,0 +1,30 @@
+//! Every input in `corpus/records_*`: seeds of the fuzz targets, and inputs that once failed.
+
+use std::fs;
+use std::path::Path;
+
+use crate::checks;
+
+#[test]
+fn every_input_in_the_corpus_replays() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus");
+    for (name, check) in checks::ALL {
+        let directory = corpus.join(name);
+        let inputs =
+            fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        let mut count = 0;
+        for input in inputs {
+            let path = input.unwrap().path();
+            println!("{}", path.display()); // shown when the check panics
+            check(&fs::read(&path).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "{} has no inputs", directory.display());
+    }
+    for directory in fs::read_dir(&corpus).unwrap() {
+        let name = directory.unwrap().file_name();
+        let name = name.to_str().unwrap();
+        let known = checks::ALL.iter().any(|(known, _)| *known == name);
+        assert!(known || !name.starts_with("records_"), "corpus/{name} belongs to no check");
+    }
+}
