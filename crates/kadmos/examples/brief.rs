@@ -28,7 +28,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // await dht.bootstrap(); // Complete 4-phase bootstrap with peer discovery
     let joined = dht.bootstrap().await?;
-    println!("joined: {} of {} bootstrap peers answered, {} peers known", joined.answered, joined.tried, joined.peers);
+    println!(
+        "joined: {} of {} bootstrap peers answered, {} peers known",
+        joined.answered, joined.tried, joined.peers
+    );
 
     // final peer = await dht.findPeer(targetPeer); // Distributed peer lookup
     let peer = dht.find_peer(others[1].peer_id()).await?;

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use kadmos_core::{Config, Mode, Validators};
-use kadmos_libp2p::{Behaviour, Options, PeerAddrs, SessionLimits};
+use kadmos_libp2p::{Behaviour, Clock, Options, PeerAddrs, SessionLimits};
 use kadmos_store::{MemoryLimits, MemoryStore, Store};
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, TransportError};
@@ -71,6 +71,7 @@ pub struct DhtBuilder {
     agent: String,
     limits: ConnectionLimits,
     session_limits: SessionLimits,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl DhtBuilder {
@@ -88,6 +89,7 @@ impl DhtBuilder {
             agent: AGENT.to_owned(),
             limits: ConnectionLimits::default(),
             session_limits: SessionLimits::default(),
+            clock: None,
         }
     }
 
@@ -151,6 +153,12 @@ impl DhtBuilder {
         self
     }
 
+    /// The clocks the node goes by. Default: the machine's. For tests.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
     /// Starts the node on the current tokio runtime. Returns once it listens; [`Node::listen_addrs`] tells where.
     ///
     /// It does not join the network by itself: call [`crate::Dht::bootstrap`].
@@ -168,7 +176,10 @@ impl DhtBuilder {
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(MemoryLimits::default())));
         let validators = self.validators.unwrap_or_else(kadmos_records::amino_validators);
         let local = self.keypair.public().to_peer_id();
-        let options = Options { limits: self.session_limits, ..Options::default() };
+        let mut options = Options { limits: self.session_limits, ..Options::default() };
+        if let Some(clock) = self.clock {
+            options.clock = clock;
+        }
         let (behaviour, dht) = Behaviour::with_options(local, config, validators, store, options)?;
         let mut swarm = network::build(self.keypair, self.agent, self.limits, behaviour)?;
         for addr in self.external {

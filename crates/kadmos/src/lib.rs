@@ -45,8 +45,8 @@ pub use kadmos_libp2p::error::{
     OperationError, ProvideError, PutValueError, RequestFailure,
 };
 pub use kadmos_libp2p::{
-    Behaviour, BehaviourEvent, ClosestPeers, Counters, Dht, Events, FoundValue, PeerAddrs, PeerAddrsError,
-    Providers, PublishReport, SessionLimits, ValueFrom, Values,
+    Behaviour, BehaviourEvent, Clock, ClosestPeers, Counters, Dht, Events, FoundValue, PeerAddrs,
+    PeerAddrsError, Providers, PublishReport, SessionLimits, ValueFrom, Values,
 };
 pub use kadmos_records::{amino_validators, ipns, pk};
 pub use kadmos_store::{MemoryLimits, MemoryStore, Store};
