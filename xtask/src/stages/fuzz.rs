@@ -1,6 +1,8 @@
 //! The fuzz targets, briefly: enough to notice that one no longer builds, or that an old mistake is back.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::failure::Failure;
 use crate::process::{Limit, run};
@@ -17,21 +19,39 @@ const MEMORY_MIB_MAX: u32 = 2_048;
 pub(super) fn run_targets(repo: &Repo, limit: &Limit) -> Result<String, Failure> {
     let targets = targets(&repo.root.join("fuzz/fuzz_targets"))?;
     run(repo.cargo(["fuzz", "build"]).env("RUSTC_BOOTSTRAP", "1"), limit)?;
-    for target in &targets {
-        // libFuzzer writes what it finds to the first directory and only reads the second.
-        let found = repo.root.join("fuzz/corpus").join(target);
-        create_dir(&found)?;
-        let mut command = repo.cargo(["fuzz", "run", target]);
-        command.arg(&found);
-        let kept = repo.root.join("corpus").join(target);
-        if kept.is_dir() {
-            command.arg(&kept);
-        }
-        command.args(["--", &format!("-max_total_time={SECONDS}"), &format!("-timeout={INPUT_SECONDS_MAX}")]);
-        command.args([&format!("-rss_limit_mb={MEMORY_MIB_MAX}"), "-print_final_stats=1", "-verbosity=0"]);
-        run(command.env("RUSTC_BOOTSTRAP", "1"), limit)?;
+    // A fuzzer keeps one core busy.
+    let next = AtomicUsize::new(0);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let results: Vec<_> = thread::scope(|scope| {
+        let worker = || {
+            while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+                fuzz(repo, limit, target)?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(thread::ScopedJoinHandle::join).collect()
+    });
+    for result in results {
+        result.map_err(|_| Failure::wrong("a thread that ran fuzzers panicked"))??;
     }
     Ok(format!("{} targets", targets.len()))
+}
+
+fn fuzz(repo: &Repo, limit: &Limit, target: &str) -> Result<(), Failure> {
+    // libFuzzer writes what it finds to the first directory and only reads the second.
+    let found = repo.root.join("fuzz/corpus").join(target);
+    std::fs::create_dir_all(&found)
+        .map_err(|error| Failure::wrong(format!("cannot create {}: {error}", found.display())))?;
+    let mut command = repo.cargo(["fuzz", "run", target]);
+    command.arg(&found);
+    let kept = repo.root.join("corpus").join(target);
+    if kept.is_dir() {
+        command.arg(&kept);
+    }
+    command.args(["--", &format!("-max_total_time={SECONDS}"), &format!("-timeout={INPUT_SECONDS_MAX}")]);
+    command.args([&format!("-rss_limit_mb={MEMORY_MIB_MAX}"), "-print_final_stats=1", "-verbosity=0"]);
+    run(command.env("RUSTC_BOOTSTRAP", "1"), limit)
 }
 
 fn targets(dir: &Path) -> Result<Vec<String>, Failure> {
@@ -49,9 +69,4 @@ fn targets(dir: &Path) -> Result<Vec<String>, Failure> {
         return Err(Failure::wrong(format!("there is no fuzz target in {}", dir.display())));
     }
     Ok(targets)
-}
-
-fn create_dir(dir: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(dir)
-        .map_err(|error| Failure::wrong(format!("cannot create {}: {error}", dir.display())))
 }
