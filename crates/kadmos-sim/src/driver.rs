@@ -176,7 +176,7 @@ impl World {
         timeout: Duration,
     ) {
         self.counters.requests += 1;
-        self.queue.push(self.now + timeout, Event::Expired { node, request });
+        self.queue.push_timeout(self.now + timeout, Event::Expired { node, request });
         let target = self.find(&to.peer.id, &to.peer.key).filter(|target| *target != node);
         let connection = target.and_then(|target| {
             self.connections.between(node, target).or_else(|| {
@@ -228,7 +228,7 @@ impl World {
             let listener_up = dialler_up + Duration::from_nanos(one_way_nanos);
             self.queue.push(dialler_up, Event::Up { connection, side: Side::Dialler });
             self.queue.push(listener_up, Event::Up { connection, side: Side::Listener });
-            self.queue.push(dialler_up + CONNECTION_IDLE, Event::IdleCheck { connection });
+            self.queue.push_timeout(self.now + CONNECTION_IDLE, Event::IdleCheck { connection });
         } else {
             self.queue.push(self.now + round_trip, Event::Lost { connection }); // refused
         }

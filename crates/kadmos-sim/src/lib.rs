@@ -24,7 +24,7 @@ pub mod world;
 
 pub use diff::{Divergence, diff};
 pub use oracle::{Oracle, Ratio};
-pub use report::RunReport;
+pub use report::{OperationStats, RunReport, Spread};
 pub use run::{Phase, Progress, RunConfig, RunError, run};
 pub use scenario::WorldBuilder;
 pub use trace::{Fact, Observer, TraceEvent, TraceHash};

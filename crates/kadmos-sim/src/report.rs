@@ -67,6 +67,8 @@ pub struct PhaseReport {
     pub virtual_ms: u64,
     /// Events taken from the queue.
     pub events: u64,
+    /// Requests handed to the network.
+    pub requests: u64,
 }
 
 /// What operations of one kind came to.
@@ -241,10 +243,10 @@ impl fmt::Display for RunReport {
             f,
             "network           {requests} requests, {failures} failed, {dials} dials, at most {connections_max} connections"
         )?;
-        for PhaseReport { phase, real_ms, virtual_ms, events } in &self.phases {
+        for PhaseReport { phase, real_ms, virtual_ms, events, requests } in &self.phases {
             writeln!(
                 f,
-                "{:<17} {} virtual, {} real, {events} events",
+                "{:<17} {} virtual, {} real, {events} events, {requests} requests",
                 phase.label(),
                 Secs(*virtual_ms),
                 Secs(*real_ms)
@@ -300,7 +302,13 @@ mod tests {
     fn report_survives_json() {
         let mut report = RunReport::new(&RunConfig::default());
         report.recall = Ratio { part: 1, whole: 3 };
-        report.phases.push(PhaseReport { phase: Phase::Join, real_ms: 1, virtual_ms: 2, events: 3 });
+        report.phases.push(PhaseReport {
+            phase: Phase::Join,
+            real_ms: 1,
+            virtual_ms: 2,
+            events: 3,
+            requests: 4,
+        });
         let json = serde_json::to_string(&report).expect("plain data");
         assert!(json.contains(r#""recall":{"part":1,"whole":3}"#), "{json}");
         assert!(json.contains(r#""phase":"join""#), "{json}");

@@ -141,6 +141,8 @@ const START_SPACING: Duration = Duration::from_millis(100);
 const OPERATION_SPACING: Duration = Duration::from_millis(10);
 /// No operation takes longer: its deadline is a minute.
 const OPERATIONS_END: Duration = Duration::from_secs(120);
+/// What is under way when the last operation ends has arrived by then: an ADD_PROVIDER takes half a round trip.
+const LAST_MESSAGES: Duration = Duration::from_secs(1);
 /// How often progress is told, in virtual time.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -297,7 +299,7 @@ impl Run<'_> {
     fn finish(self) -> RunReport {
         let Self { world, began, mut report, .. } = self;
         report.virtual_ms = world.now().as_nanos() / 1_000_000;
-        report.real_ms = began.elapsed().as_millis() as u64; // a run ends within centuries
+        report.real_ms = began.elapsed().as_millis() as u64; // no run takes centuries
         report.counters = world.counters();
         report.trace_events = world.trace_events();
         report.trace_hash = world.trace_hash().to_string();
@@ -332,6 +334,7 @@ impl Run<'_> {
             self.tell(phase, done, of);
         }
         self.world.run_until_idle(OPERATIONS_END);
+        self.world.run(LAST_MESSAGES);
         let done = settle(&mut self.world);
         self.tell(phase, done, of);
     }
@@ -377,15 +380,16 @@ impl Run<'_> {
     }
 
     fn end_phase(&mut self, phase: Phase) {
-        let before = self.report.phases.iter().fold((0, 0, 0), |(real, virt, events), phase| {
-            (real + phase.real_ms, virt + phase.virtual_ms, events + phase.events)
-        });
-        self.report.phases.push(PhaseReport {
+        let sum = |count: fn(&PhaseReport) -> u64| self.report.phases.iter().map(count).sum::<u64>();
+        let counters = self.world.counters();
+        let ended = PhaseReport {
             phase,
-            real_ms: self.began.elapsed().as_millis() as u64 - before.0, // a run ends within centuries
-            virtual_ms: self.world.now().as_nanos() / 1_000_000 - before.1,
-            events: self.world.counters().events - before.2,
-        });
+            real_ms: self.began.elapsed().as_millis() as u64 - sum(|phase| phase.real_ms), // no run takes centuries
+            virtual_ms: self.world.now().as_nanos() / 1_000_000 - sum(|phase| phase.virtual_ms),
+            events: counters.events - sum(|phase| phase.events),
+            requests: counters.requests - sum(|phase| phase.requests),
+        };
+        self.report.phases.push(ended);
     }
 }
 

@@ -311,6 +311,11 @@ impl World {
         self.counters
     }
 
+    /// Requests of a node that have not ended. Panics: as [`World::node`].
+    pub fn requests_in_flight(&self, node: NodeIndex) -> usize {
+        self.nodes[node.as_usize()].in_flight.len()
+    }
+
     /// Connections open or being dialled.
     pub fn connections(&self) -> usize {
         self.connections.len()

@@ -1,0 +1,89 @@
+//! A run is repeated by its configuration alone, to the last event; and a run that is not is found out.
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use kadmos_sim::{Fact, RunConfig, diff, run, run::run_observed};
+
+fn config() -> RunConfig {
+    RunConfig { nodes: 40, seed: 7, lookups: 40, records: 10, settle_secs: 620, ..RunConfig::default() }
+}
+
+fn hash(config: &RunConfig) -> String {
+    run(config, &mut |_| {}).expect("the configuration is sound").trace_hash
+}
+
+/// Goal: one seed, one run. Method: run twice, compare the hash of everything that happened.
+#[test]
+#[cfg_attr(feature = "canary-random-map", ignore = "the canary breaks it, as it should")]
+fn trace_same_seed_same_hash() {
+    let config = config();
+    assert_eq!(hash(&config), hash(&config));
+    assert_ne!(hash(&config), hash(&RunConfig { seed: 8, ..config.clone() }));
+    assert_ne!(hash(&config), hash(&RunConfig { lookups: 41, ..config }));
+}
+
+/// Goal: the hash finds what it is for. Method: with requests leaving in the order of a randomly seeded map, two runs
+/// of one seed must not be the same.
+#[test]
+#[cfg_attr(not(feature = "canary-random-map"), ignore = "needs the feature canary-random-map")]
+fn trace_canary_random_map_other_hash() {
+    let config = config();
+    assert_ne!(hash(&config), hash(&config));
+    let divergence = diff(&config, &config).expect("the configuration is sound");
+    assert!(divergence.is_some(), "the same is seen line by line");
+}
+
+/// Goal: the codec changes nothing. Method: the same run with values that travel as they are, and with bytes.
+#[test]
+#[cfg_attr(feature = "canary-random-map", ignore = "the canary breaks it, as it should")]
+fn trace_wire_same_hash() {
+    let config = RunConfig { nodes: 25, ..config() };
+    assert_eq!(hash(&config), hash(&RunConfig { wire: true, ..config.clone() }));
+}
+
+/// Goal: watching changes nothing, and an observer can end a run. Method: count events, then break at the first
+/// lookup.
+#[test]
+#[cfg_attr(feature = "canary-random-map", ignore = "the canary breaks it, as it should")]
+fn trace_observed_same_hash() {
+    let config = config();
+    let count = Rc::new(RefCell::new(0u64));
+    let counted = Rc::clone(&count);
+    let observer = Box::new(move |_: &kadmos_sim::TraceEvent<'_>| {
+        *counted.borrow_mut() += 1;
+        ControlFlow::Continue(())
+    });
+    let report = run_observed(&config, Some(observer), &mut |_| {}).expect("the configuration is sound");
+    assert_eq!(report.trace_hash, hash(&config));
+    assert_eq!(report.trace_events, *count.borrow());
+
+    let observer = Box::new(|event: &kadmos_sim::TraceEvent<'_>| match event.fact {
+        Fact::OperationStarted { operation: kadmos_core::Operation::ClosestPeers { .. }, .. } => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    let halted = run_observed(&config, Some(observer), &mut |_| {}).expect("the configuration is sound");
+    assert!(halted.trace_events < report.trace_events);
+    assert_eq!(halted.closest_peers.succeeded.whole, 0);
+}
+
+/// Goal: the diff names the first event that differs. Method: equal configurations give none; two that differ only
+/// in what is looked up part after everybody has settled, those with other ids at the first answer.
+#[test]
+#[cfg_attr(feature = "canary-random-map", ignore = "the canary breaks it, as it should")]
+fn diff_two_runs_first_difference() {
+    let config = RunConfig { nodes: 20, lookups: 5, records: 0, settle_secs: 0, ..config() };
+    assert_eq!(diff(&config, &config), Ok(None));
+
+    let other_k = diff(&config, &RunConfig { k: 5, ..config.clone() }).expect("sound").expect("different");
+    assert_ne!(other_k.first.first(), other_k.second.first());
+    assert!(other_k.first[0].contains(" s #"), "{other_k}");
+
+    let fewer =
+        diff(&config, &RunConfig { lookups: 4, ..config.clone() }).expect("sound").expect("different");
+    assert!(fewer.first[0].contains("operation"), "{fewer}");
+    assert!(fewer.index > other_k.index);
+}
