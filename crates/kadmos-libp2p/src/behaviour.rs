@@ -35,6 +35,7 @@ use crate::identities::{Identified, Identities};
 use crate::operations::Operations;
 use crate::own_addrs::OwnAddrs;
 use crate::peers::{Effect, Peers};
+use crate::results::Load;
 use crate::shared::{STORE_OPERATIONS_MAX, SessionLimits, Shared};
 
 /// A burst of changes to the table is published to the connections once within this time.
@@ -190,9 +191,9 @@ impl Behaviour {
         self.mode
     }
 
-    /// Requests in flight and operations of handles under way: both are 0 when nobody waits for anything.
-    pub fn in_flight(&self) -> (usize, usize) {
-        (self.peers.in_flight(), self.operations.len())
+    /// What this node is busy with.
+    pub fn load(&self) -> Load {
+        Load { operations: self.operations.len(), requests: self.peers.in_flight() }
     }
 
     /// Feeds an input, and everything that follows from it.
@@ -289,6 +290,9 @@ impl Behaviour {
             Command::Change { change, done } => {
                 self.change(change);
                 let _ = done.send(());
+            }
+            Command::Load(reply) => {
+                let _ = reply.send(self.load());
             }
             Command::Table(reply) => {
                 let _ = reply.send(self.node.table().view().clone());
@@ -522,7 +526,7 @@ impl fmt::Debug for Behaviour {
         f.debug_struct("Behaviour")
             .field("protocol", &self.shared.protocol)
             .field("mode", &self.mode)
-            .field("in_flight", &self.in_flight())
+            .field("load", &self.load())
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,8 @@ use kadmos_core::routing::TableSnapshot;
 use kadmos_core::{Mode, Operation, OperationOptions, Outcome, PeerId, PeerInfo, Update};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::results::Load;
+
 /// Commands on their way to the behaviour; a handle that sends one more waits. Each is taken in microseconds.
 pub(crate) const COMMANDS_MAX: usize = 256;
 
@@ -17,6 +19,8 @@ pub(crate) enum Command {
     Start { operation: Operation, options: OperationOptions, replies: Replies },
     /// Change the node.
     Change { change: Change, done: oneshot::Sender<()> },
+    /// Tell what the node is busy with.
+    Load(oneshot::Sender<Load>),
     /// Tell the table as it is now.
     Table(oneshot::Sender<TableSnapshot>),
 }

@@ -19,7 +19,7 @@ use crate::error::{
     BootstrapError, ClosestPeersError, FindPeerError, GetValueError, ProvideError, PutValueError, mismatch,
 };
 use crate::events::Events;
-use crate::results::{ClosestPeers, FoundValue, PublishReport};
+use crate::results::{ClosestPeers, FoundValue, Load, PublishReport};
 use crate::shared::{Counters, Shared};
 use crate::streams::{Call, PROVIDERS_UNREAD_MAX, Providers, VALUES_UNREAD_MAX, Values};
 
@@ -157,6 +157,15 @@ impl Dht {
         let (sender, table) = oneshot::channel();
         self.command(Command::Table(sender)).await?;
         table.await.map_err(|_| OperationError::Closed)
+    }
+
+    /// What the node is busy with.
+    ///
+    /// Errors: [`OperationError::Closed`].
+    pub async fn load(&self) -> Result<Load, OperationError> {
+        let (sender, load) = oneshot::channel();
+        self.command(Command::Load(sender)).await?;
+        load.await.map_err(|_| OperationError::Closed)
     }
 
     /// The routing table that requests are answered from. Works after the node has shut down, too.

@@ -39,6 +39,6 @@ pub use clock::{Clock, SystemClock};
 pub use convert::{PeerAddrs, PeerAddrsError};
 pub use dht::Dht;
 pub use events::Events;
-pub use results::{ClosestPeers, FoundValue, PublishReport, ValueFrom};
+pub use results::{ClosestPeers, FoundValue, Load, PublishReport, ValueFrom};
 pub use shared::{Counters, SessionLimits};
 pub use streams::{Providers, Values};

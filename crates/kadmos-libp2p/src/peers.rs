@@ -233,7 +233,7 @@ impl Peers {
         self.dials.get(peer).into_iter().flat_map(|dial| dial.tried.iter().chain(&dial.untried))
     }
 
-    /// Requests under way, and peers they wait for. For tests and the check that nothing leaks.
+    /// Requests under way, waiting ones included.
     pub(crate) fn in_flight(&self) -> usize {
         self.places.len()
     }
@@ -326,3 +326,5 @@ impl Peers {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,15 @@ pub struct ClosestPeers {
     pub complete: bool,
 }
 
+/// What a node is busy with. All 0 when nobody waits for anything and the node does nothing by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Operations of callers.
+    pub operations: usize,
+    /// Requests to peers, the node's own among them.
+    pub requests: usize,
+}
+
 /// A value and who had it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueFrom {

@@ -45,6 +45,8 @@ struct InStream<S> {
     state: State,
     /// When it is reset unless it makes progress: a whole request, or a whole answer taken.
     idle_at: Timestamp,
+    /// When the request being served had been read.
+    began: Timestamp,
     _gauge: Gauge,
 }
 
@@ -102,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             framed: Framed::new(io, shared.frame_bytes_max),
             state: State::Reading,
             idle_at: now + shared.limits.stream_idle_timeout,
+            began: now,
             _gauge: shared.counters.inbound_stream(),
         });
     }
@@ -201,7 +204,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
             State::Writing(kind) => match self.framed.poll_flush(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {
-                    turn.shared.counters.served(*kind);
+                    let elapsed = turn.shared.now().monotonic.since(self.began);
+                    turn.shared.counters.serving().request_served(*kind, elapsed);
                     self.idle_at = turn.now.monotonic + turn.shared.limits.stream_idle_timeout;
                     self.state = State::Reading;
                     Ok(())
@@ -217,6 +221,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
     }
 
     fn serve(&mut self, frame: &Bytes, turn: &mut Turn<'_>) -> Result<(), End> {
+        // The clock itself, not the turn's time: many requests are served within one turn.
+        self.began = turn.shared.now().monotonic;
+        turn.shared.counters.serving().bytes_read(frame.len());
         let decoded = decode_request(frame).map_err(|error| End::Refused(error.refusal()))?;
         if let Some(code) = decoded.dropped.refusal() {
             turn.shared.counters.refused(code);
@@ -246,7 +253,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
     fn reply(&mut self, reply: Reply, key: &Bytes, conflicts: u32, turn: &mut Turn<'_>) -> Result<(), End> {
         self.state = match reply {
             Reply::Respond(response) => {
-                frame::write_response(&response, key, self.framed.out());
+                let out = self.framed.out();
+                frame::write_response(&response, key, out);
+                turn.shared.counters.serving().bytes_written(out.len());
                 State::Writing(response.kind())
             }
             Reply::StoreValue { write, response, request } => {
@@ -277,7 +286,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
             Stored::Value { result: Err(error), .. } => Err(End::Refused(refusal(&error))),
             Stored::Provider(result) => {
                 match result {
-                    Ok(()) => turn.shared.counters.served(MessageKind::AddProvider),
+                    Ok(()) => {
+                        let elapsed = turn.shared.now().monotonic.since(self.began);
+                        turn.shared.counters.serving().request_served(MessageKind::AddProvider, elapsed);
+                    }
                     Err(error) => turn.shared.counters.refused(refusal(&error)),
                 }
                 self.state = State::Reading;
@@ -367,3 +379,6 @@ impl From<ReadEnd> for End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

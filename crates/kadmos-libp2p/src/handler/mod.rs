@@ -3,6 +3,8 @@
 mod framed;
 mod inbound;
 mod outbound;
+#[cfg(test)]
+mod pipe;
 mod upgrade;
 
 use std::sync::Arc;

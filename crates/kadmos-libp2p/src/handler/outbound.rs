@@ -461,3 +461,6 @@ impl From<ReadEnd> for StreamEnd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
