@@ -4,6 +4,7 @@ use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kadmos_core::{Config, Mode, Validators};
 use kadmos_libp2p::{Behaviour, Clock, Options, PeerAddrs, SessionLimits};
@@ -19,7 +20,7 @@ use crate::task::Task;
 /// What a node says it is.
 const AGENT: &str = concat!("kadmos/", env!("CARGO_PKG_VERSION"));
 
-/// How many connections a node has at once.
+/// How many connections a node has at once, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// In all. Default 1,024, at some 20 to 50 KiB each.
@@ -30,11 +31,20 @@ pub struct ConnectionLimits {
     pub pending_incoming: u32,
     /// Handshakes that we began. Default 512; the DHT begins at most 128 at once.
     pub pending_outgoing: u32,
+    /// A connection that nobody uses is closed after this long. Default 60 s: lookups return to a peer within seconds
+    /// or not at all; a handshake costs round trips, an idle connection some 20 KiB on both sides.
+    pub idle_timeout: Duration,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { established: 1_024, per_peer: 4, pending_incoming: 256, pending_outgoing: 512 }
+        Self {
+            established: 1_024,
+            per_peer: 4,
+            pending_incoming: 256,
+            pending_outgoing: 512,
+            idle_timeout: Duration::from_secs(60),
+        }
     }
 }
 
@@ -141,7 +151,7 @@ impl DhtBuilder {
         self
     }
 
-    /// How many connections the node has at once.
+    /// How many connections the node has at once, and for how long.
     pub fn connection_limits(mut self, limits: ConnectionLimits) -> Self {
         self.limits = limits;
         self

@@ -45,7 +45,7 @@ pub use kadmos_libp2p::error::{
     OperationError, ProvideError, PutValueError, RequestFailure,
 };
 pub use kadmos_libp2p::{
-    Behaviour, BehaviourEvent, Clock, ClosestPeers, Counters, Dht, Events, FoundValue, PeerAddrs,
+    Behaviour, BehaviourEvent, Clock, ClosestPeers, Counters, Dht, Events, FoundValue, Load, PeerAddrs,
     PeerAddrsError, Providers, PublishReport, SessionLimits, ValueFrom, Values,
 };
 pub use kadmos_records::{amino_validators, ipns, pk};

@@ -1,7 +1,5 @@
 //! The swarm: transports and the behaviours beside the DHT's.
 
-use std::time::Duration;
-
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
@@ -10,10 +8,6 @@ use libp2p::{Swarm, SwarmBuilder, connection_limits, identify, noise, ping, tcp,
 use crate::builder::ConnectionLimits;
 use crate::error::BuildError;
 use crate::ping::Pinger;
-
-/// A connection that nobody uses is closed after this long. Lookups return to a peer within seconds or not at all;
-/// a handshake costs a few round trips, an idle connection some 20 KiB on both sides.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What identify says we speak: the name that all IPFS nodes give.
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
@@ -66,7 +60,7 @@ pub(crate) fn build(
     Ok(builder
         .with_swarm_config(|config| {
             config
-                .with_idle_connection_timeout(IDLE_TIMEOUT)
+                .with_idle_connection_timeout(limits.idle_timeout)
                 // The first request goes out with the negotiation of its stream: one round trip less.
                 .with_substream_upgrade_protocol_override(Version::V1Lazy)
                 .with_smart_dial()

@@ -22,6 +22,9 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// At shutdown, connections have this long to say goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What is kept of a peer's description of itself; it is shown to people.
+const AGENT_CHARS_MAX: usize = 128;
+
 type ConnectReply = oneshot::Sender<Result<PeerId, ConnectError>>;
 
 pub(crate) struct Task {
@@ -196,7 +199,8 @@ impl Task {
             })) => {
                 self.swarm.behaviour_mut().dht.identified(peer_id, &info.listen_addrs);
                 if let Some(connection) = self.connections.get_mut(&connection_id) {
-                    connection.agent = Some(info.agent_version);
+                    let printable = info.agent_version.chars().filter(|char| !char.is_control());
+                    connection.agent = Some(printable.take(AGENT_CHARS_MAX).collect());
                 }
             }
             _ => {}
