@@ -17,6 +17,7 @@ use libp2p_swarm::StreamProtocol;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::metrics::serving::Serving;
 
 /// Store operations of served requests at once, over all connections. Disks gain little from more; each holds one
 /// request, so waiting ones cost memory that [`SessionLimits`] bounds already.
@@ -90,7 +91,7 @@ impl fmt::Debug for Shared {
 /// Counted where it happens, in the tasks of the connections: serving a request sends no event anywhere.
 #[derive(Debug, Default)]
 pub struct Counters {
-    served: [AtomicU64; MessageKind::ALL.len()],
+    serving: Serving,
     refused: [AtomicU64; Refusal::ALL.len()],
     inbound_streams: AtomicUsize,
     outbound_streams_opened: AtomicU64,
@@ -102,7 +103,7 @@ pub struct Counters {
 impl Counters {
     /// Requests of a kind that were answered, or for ADD_PROVIDER stored.
     pub fn requests_served(&self, kind: MessageKind) -> u64 {
-        self.served[kind as usize].load(Ordering::Relaxed) // kinds are numbered 0 to 5
+        self.serving.requests(kind)
     }
 
     /// Things of peers that were refused, by code.
@@ -135,8 +136,9 @@ impl Counters {
         self.handlers.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn served(&self, kind: MessageKind) {
-        self.served[kind as usize].fetch_add(1, Ordering::Relaxed);
+    /// How long requests took and how many bytes they had.
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.serving
     }
 
     pub(crate) fn refused(&self, code: Refusal) {
@@ -204,7 +206,7 @@ mod tests {
             assert_eq!(counters.refusals(code), 1, "{code:?}");
         }
         for kind in MessageKind::ALL {
-            counters.served(kind);
+            counters.serving().request_served(kind, Duration::ZERO);
             assert_eq!(counters.requests_served(kind), 1, "{kind:?}");
         }
     }

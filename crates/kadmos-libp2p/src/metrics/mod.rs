@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use kadmos_core::event::{Event, Eviction, Refusal, Rejection};
 use kadmos_core::error::{Fault, RequestFailure};
+use kadmos_core::event::{Event, Eviction, Refusal, Rejection};
 use kadmos_core::message::MessageKind;
 use kadmos_core::operation::OperationKind;
 use kadmos_core::routing::TableSnapshot;
@@ -41,6 +41,7 @@ use crate::events::Events;
 use crate::shared::Counters;
 
 mod exposition;
+pub(crate) mod serving;
 mod sessions;
 
 #[cfg(test)]
@@ -242,43 +243,43 @@ impl Inner {
     /// Creates every series, so that each begins at zero: a rate needs a first value.
     fn begin(&self) {
         for mode in [Mode::Client, Mode::Server] {
-            self.mode.get_or_create(&[("mode", mode_label(mode))]);
+            let _ = self.mode.get_or_create(&[("mode", mode_label(mode))]);
         }
         for prefix_len in 0..=BUCKET_GROUPS {
-            self.table_peers.get_or_create(&[("bucket_group", bucket_group(prefix_len))]);
+            let _ = self.table_peers.get_or_create(&[("bucket_group", bucket_group(prefix_len))]);
         }
         for reason in [Eviction::Failed, Eviction::NotServer, Eviction::Removed] {
-            self.table_evicted.get_or_create(&[("reason", reason.label())]);
+            let _ = self.table_evicted.get_or_create(&[("reason", reason.label())]);
         }
         let rejections =
             [Rejection::BucketFull, Rejection::NoAddress, Rejection::ProbeFailed, Rejection::ProbesFull];
         for reason in rejections {
-            self.table_rejected.get_or_create(&[("reason", reason.label())]);
+            let _ = self.table_rejected.get_or_create(&[("reason", reason.label())]);
         }
         for kind in OperationKind::ALL {
             let kind = [("kind", kind.label())];
-            self.lookups_started.get_or_create(&kind);
-            self.lookup_seconds.get_or_create(&kind);
-            self.lookup_requests.get_or_create(&kind);
-            self.lookup_hops.get_or_create(&kind);
+            let _ = self.lookups_started.get_or_create(&kind);
+            let _ = self.lookup_seconds.get_or_create(&kind);
+            let _ = self.lookup_requests.get_or_create(&kind);
+            let _ = self.lookup_hops.get_or_create(&kind);
             for outcome in OUTCOMES {
-                self.lookups.get_or_create(&[kind[0], ("outcome", outcome_label(outcome))]);
+                let _ = self.lookups.get_or_create(&[kind[0], ("outcome", outcome_label(outcome))]);
             }
         }
         for kind in MessageKind::ALL {
             let kind = [("type", kind.label())];
-            self.requests_sent.get_or_create(&kind);
-            self.requests_seconds.get_or_create(&kind);
-            self.requests.get_or_create(&[kind[0], ("outcome", ANSWERED)]);
+            let _ = self.requests_sent.get_or_create(&kind);
+            let _ = self.requests_seconds.get_or_create(&kind);
+            let _ = self.requests.get_or_create(&[kind[0], ("outcome", ANSWERED)]);
             for failure in FAILURES {
-                self.requests.get_or_create(&[kind[0], ("outcome", failure.label())]);
+                let _ = self.requests.get_or_create(&[kind[0], ("outcome", failure.label())]);
             }
         }
         for code in Refusal::ALL {
-            self.rejected.get_or_create(&[("reason", code.code())]);
+            let _ = self.rejected.get_or_create(&[("reason", code.code())]);
         }
         for kind in ["provider", "value"] {
-            self.store_bytes.get_or_create(&[("kind", kind)]);
+            let _ = self.store_bytes.get_or_create(&[("kind", kind)]);
         }
     }
 
@@ -370,9 +371,8 @@ const fn mode_label(mode: Mode) -> &'static str {
 
 /// The bucket's common prefix length, or one group for the deep ones.
 const fn bucket_group(prefix_len: u16) -> &'static str {
-    const NAMES: [&str; BUCKET_GROUPS as usize + 1] = [
-        "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16_up",
-    ];
+    const NAMES: [&str; BUCKET_GROUPS as usize + 1] =
+        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16_up"];
     if prefix_len < BUCKET_GROUPS { NAMES[prefix_len as usize] } else { NAMES[BUCKET_GROUPS as usize] }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use kadmos_core::event::Refusal;
-use kadmos_core::message::MessageKind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -19,12 +18,7 @@ pub(super) struct Sessions(pub(super) Arc<Counters>);
 impl Collector for Sessions {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let Self(counters) = self;
-        let mut served =
-            encoder.encode_descriptor("rpc_served", "Requests of peers answered", None, MetricType::Counter)?;
-        for kind in MessageKind::ALL {
-            let labels = [("type", kind.label())];
-            ConstCounter::new(counters.requests_served(kind)).encode(served.encode_family(&labels)?)?;
-        }
+        counters.serving().encode(&mut encoder)?;
         let mut refused = encoder.encode_descriptor(
             "session_rejected",
             "Requests, frames and streams of peers that were refused",
@@ -41,7 +35,12 @@ impl Collector for Sessions {
         ];
         for (name, help, value) in gauges {
             let value = i64::try_from(value).unwrap_or(i64::MAX);
-            ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+            ConstGauge::new(value).encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                MetricType::Gauge,
+            )?)?;
         }
         let counts = [
             ("rpc_streams_opened", "Streams opened to peers", counters.outbound_streams_opened()),
