@@ -17,7 +17,7 @@ use kadmos_core::limits::PROVIDERS_PER_REPLY_MAX;
 use kadmos_core::message::{MessageKind, Request, Response};
 use kadmos_core::record::{ProviderRecord, ValueWrite};
 use kadmos_core::server::{Fetched, PeerBudget, Reply};
-use kadmos_core::wire::{decode_request, frame};
+use kadmos_core::wire::{decode_request, frame, varint};
 use kadmos_core::{Now, Reader, Timestamp};
 use kadmos_store::WriteError;
 
@@ -223,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
     fn serve(&mut self, frame: &Bytes, turn: &mut Turn<'_>) -> Result<(), End> {
         // The clock itself, not the turn's time: many requests are served within one turn.
         self.began = turn.shared.now().monotonic;
-        turn.shared.counters.serving().bytes_read(frame.len());
+        turn.shared.counters.serving().bytes_read(frame.len() + varint::len(frame.len() as u64));
         let decoded = decode_request(frame).map_err(|error| End::Refused(error.refusal()))?;
         if let Some(code) = decoded.dropped.refusal() {
             turn.shared.counters.refused(code);

@@ -261,11 +261,13 @@ fn requests_of_one_stream_are_answered_in_order() {
     remote.write(&all);
     rig.run();
     let kinds = [MessageKind::FindNode, MessageKind::GetProviders, MessageKind::Ping];
-    let answers = responses(&remote.read(), &kinds);
+    let answer = remote.read();
+    let answers = responses(&answer, &kinds);
     assert_eq!(answers[0].closer(), [local()]);
     assert!(matches!(&answers[1], Response::GetProviders { providers, .. } if *providers == [peer()]));
     assert_eq!(rig.shared.counters.requests_served(MessageKind::AddProvider), 1);
     assert_eq!(rig.shared.counters.requests_served(MessageKind::FindNode), 1);
+    assert_eq!(rig.shared.counters.serving().bytes(), (all.len() as u64, answer.len() as u64));
     remote.close();
     rig.run();
     assert!(remote.sees_end());
