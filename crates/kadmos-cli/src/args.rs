@@ -365,9 +365,18 @@ pub(crate) struct SimRun {
     /// Seed of every random choice
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Holders of each record, and bucket size
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) k: u16,
     /// Lookups to measure
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) lookups: u32,
+    /// Provider records to announce and find, and values to put and get
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) records: u32,
+    /// Encode and decode each message on its way
+    #[arg(long)]
+    pub(crate) wire: bool,
 }
 
 /// `kadmos sim diff`

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use kadmos_core::ConfigError;
-use kadmos_core::error::{
-    BootstrapError, ClosestPeersError, Fault, FindPeerError, FindProvidersError, GetValueError,
-    OperationError, ProvideError, PutValueError, RequestFailure,
+use kadmos::core::record::InvalidRecord;
+use kadmos::{
+    BootstrapError, BuildError, ClosestPeersError, ConfigError, ConnectError, Fault, FindPeerError,
+    FindProvidersError, GetValueError, OperationError, ProvideError, PutValueError, RequestFailure,
 };
-use kadmos_core::record::InvalidRecord;
 use serde::{Deserialize, Serialize};
 
 /// Exit codes other than 0. They are part of the interface: `docs/cli.md` lists them.
@@ -76,6 +75,11 @@ impl Failure {
         advice: impl fmt::Display,
     ) -> Self {
         Self::new(Exit::Failed, format_args!("cannot {doing} {}: {error}; {advice}", path.display()))
+    }
+
+    /// The node has ended while a command needed it.
+    pub(crate) fn shutdown(error: OperationError) -> Self {
+        Self::new(shared(&error), format_args!("{error}; {}", error.advice()))
     }
 
     /// Exit code 2.
@@ -164,6 +168,33 @@ from_operation_error! {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::usage(format_args!("{error}; {}", error.advice()))
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        let exit = match &error {
+            BuildError::UnsupportedAddress { .. }
+            | BuildError::BootstrapAddress { .. }
+            | BuildError::Config(_) => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, format_args!("{error}; {}", error.advice()))
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let exit = match &error {
+            ConnectError::Unreachable { .. }
+            | ConnectError::WrongPeer { .. }
+            | ConnectError::NoAddresses { .. } => Exit::Unreachable,
+            ConnectError::NoAnswer { .. } => Exit::TimedOut,
+            ConnectError::IsSelf => Exit::Usage,
+            ConnectError::Limited => Exit::Refused,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, format_args!("{error}; {}", error.advice()))
     }
 }
 

@@ -92,7 +92,10 @@ pub(crate) fn exact_multihash(bytes: &[u8]) -> Option<Multihash> {
 /// Hexadecimal, with or without `0x`.
 pub(crate) fn bytes_from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
-    if digits.is_empty() || digits.len() % 2 != 0 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if digits.is_empty()
+        || !digits.len().is_multiple_of(2)
+        || !digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
         return None;
     }
     multibase::Base::Base16Lower.decode(digits.to_ascii_lowercase()).ok()

@@ -1,4 +1,7 @@
-//! One file per command.
+//! One file per command, or per kind of command.
 
 pub(crate) mod decode;
 pub(crate) mod key;
+pub(crate) mod network;
+pub(crate) mod put;
+pub(crate) mod sim;

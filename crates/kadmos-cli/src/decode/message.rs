@@ -165,8 +165,9 @@ fn peers(peers: &[PeerInfo]) -> Tree {
 fn peer(info: &PeerInfo) -> Tree {
     let id = PeerId::from_bytes(info.peer.id.as_bytes());
     let id = id.map_or_else(|_| hex(info.peer.id.as_bytes()), |id| id.to_base58());
-    let addrs = info.addrs.iter().map(|addr| {
-        Multiaddr::try_from(addr.to_vec()).map_or_else(|_| Tree::Text(hex(addr)), |addr| Tree::text(addr))
-    });
+    let addrs = info
+        .addrs
+        .iter()
+        .map(|addr| Multiaddr::try_from(addr.to_vec()).map_or_else(|_| Tree::Text(hex(addr)), Tree::text));
     Tree::Map(vec![("peer_id", Tree::Text(id)), ("addrs", Tree::List(addrs.collect()))])
 }
