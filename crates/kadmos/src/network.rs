@@ -35,7 +35,8 @@ pub(crate) fn build(
     let network = |keypair: &Keypair| Network {
         limits: connection_limits::Behaviour::new(limits.into()),
         identify: identify::Behaviour::new(
-            identify::Config::new_with_signed_peer_record(PROTOCOL_VERSION.to_owned(), keypair)
+            // Not with a signed peer record: rust-libp2p signs a form of its own, at which Go logs an error.
+            identify::Config::new(PROTOCOL_VERSION.to_owned(), keypair.public())
                 .with_agent_version(agent)
                 .with_push_listen_addr_updates(true)
                 // The DHT is told the addresses exactly, see `task`.
