@@ -11,7 +11,7 @@ The library prints on standard output and writes `kubo.log` into the current dir
 is kept for the answers only, descriptor 1 becomes standard error, and the current directory is the repository.
 
 Calls, in the order of use:
-  create {ipns_republish: bool}  makes a repository; {peer_id, private_key} (protobuf, base64)
+  create {listen, ipns_republish}  makes a repository; {peer_id, private_key} (protobuf, base64)
   seed_ipns {record}             before run: what Kubo finds as its own last IPNS record (base64)
   run {}                         starts the node; {peer_id, addrs}, the addresses end in /p2p/ID
   connect {addr}                 dials
@@ -66,11 +66,11 @@ class Kubo:
             self.files += 1
             return os.path.join(self.path, f"file-{self.files}")
 
-    def create(self, ipns_republish=False):
+    def create(self, listen, ipns_republish):
         self.number("CreateRepo", expected=1)
         with open("config", encoding="utf-8") as file:
             config = json.load(file)
-        configure(config)
+        configure(config, listen)
         if ipns_republish:
             # Kubo takes no less than a minute, and it waits a minute after its start whatever is set here.
             config["Ipns"]["RepublishPeriod"] = "1m"
@@ -106,7 +106,7 @@ class Kubo:
     def run(self):
         self.number("RunNode", expected=1)
         peer_id = self.text("GetNodeID")
-        addrs = json.loads(self.text("GetNodeMultiAddrs"))
+        addrs = json.loads(self.text("GetNodeMultiAddrs")) or []
         return {"peer_id": peer_id, "addrs": [f"{addr}/p2p/{peer_id}" for addr in addrs]}
 
     def connect(self, addr):
@@ -132,12 +132,11 @@ class Kubo:
             return base64.b64encode(file.read()).decode()
 
 
-def configure(config):
-    """A node that listens on loopback only and talks to nobody unless told to."""
+def configure(config, listen):
+    """A node that listens on loopback only, or nowhere, and talks to nobody unless told to."""
+    swarm = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"] if listen else []
     config["Bootstrap"] = []
-    config["Addresses"].update(
-        {"Swarm": ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"], "API": [], "Gateway": []}
-    )
+    config["Addresses"].update({"Swarm": swarm, "API": [], "Gateway": []})
     config["AutoNAT"] = {"ServiceMode": "disabled"}
     config["Discovery"]["MDNS"]["Enabled"] = False
     config["Swarm"].update(

@@ -14,13 +14,22 @@ use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 
 use crate::{step, step_within};
 
 /// The first test downloads 90 MB, the others wait for it.
 const INSTALL_LIMIT: Duration = Duration::from_secs(300);
+
+/// What a node is made with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Listens nowhere, so that nobody can connect to it.
+    pub unreachable: bool,
+    /// Publishes its IPNS name by itself a minute after its start, the least that Kubo allows.
+    pub ipns_republish: bool,
+}
 
 /// A running node. Its process ends when this is dropped.
 #[derive(Debug)]
@@ -41,13 +50,15 @@ impl Kubo {
     /// Starts a node with a fresh identity (RSA, so its id is a SHA-256), which serves [`crate::PROTOCOL`] on TCP and
     /// QUIC of 127.0.0.1 and knows nobody. Panics, saying what to install, if Kubo cannot be had.
     pub async fn start() -> Self {
-        Self::create(Republish::Never).await.run().await
+        Self::create(Options::default()).await.run().await
     }
 
     /// As [`Kubo::start`], in two steps.
-    pub async fn create(republish: Republish) -> Stopped {
+    pub async fn create(options: Options) -> Stopped {
+        let Options { unreachable, ipns_republish } = options;
         let driver = Driver::start().await;
-        let created = driver.call("create", json!({ "ipns_republish": republish == Republish::Soon })).await;
+        let arguments = json!({ "listen": !unreachable, "ipns_republish": ipns_republish });
+        let created = driver.call("create", arguments).await;
         let keypair = decode(&created["private_key"]);
         let keypair = Keypair::from_protobuf_encoding(&keypair).expect("Kubo's key is an RSA key");
         Stopped { driver, keypair }
@@ -75,6 +86,11 @@ impl Kubo {
             .collect()
     }
 
+    /// The errors it has logged so far.
+    pub fn complaints(&self) -> Vec<String> {
+        self.driver.complaints.lock().expect("no panic under the lock").clone()
+    }
+
     /// Looks a peer up. `None` if it finds no address.
     pub async fn find_peer(&self, peer: PeerId) -> Option<Vec<Multiaddr>> {
         let found =
@@ -96,15 +112,6 @@ impl Kubo {
     }
 }
 
-/// Whether Kubo publishes its IPNS name by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Republish {
-    /// Not while a test runs.
-    Never,
-    /// A minute after its start, the least that Kubo allows.
-    Soon,
-}
-
 impl Stopped {
     /// Its key, for records in its name.
     pub fn keypair(&self) -> &Keypair {
@@ -112,7 +119,7 @@ impl Stopped {
     }
 
     /// Makes `record` what Kubo finds as the IPNS record that it published last. Only of use with
-    /// [`Republish::Soon`]: Kubo then signs it anew and publishes it.
+    /// [`Options::ipns_republish`]: Kubo then signs it anew and publishes it.
     pub async fn seed_ipns(&self, record: &[u8]) {
         let peer_id = BASE64.encode(self.keypair.public().to_peer_id().to_bytes());
         self.driver.call("seed_ipns", json!({ "peer_id": peer_id, "record": BASE64.encode(record) })).await;
@@ -132,25 +139,28 @@ struct Driver {
     _process: Child,
     stdin: tokio::sync::Mutex<(u64, ChildStdin)>,
     waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>,
+    complaints: Arc<Mutex<Vec<String>>>,
 }
 
 impl Driver {
     async fn start() -> Self {
         let library = install().await;
-        // Standard error goes where the test's own goes.
         let mut process = Command::new("python3")
             .arg(scripts().join("kubo_peer.py"))
             .arg(library)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect("python3 ran a moment ago");
         let stdin = process.stdin.take().expect("piped");
         let stdout = process.stdout.take().expect("piped");
-        let waiting = Arc::default();
+        let stderr = process.stderr.take().expect("piped");
+        let (waiting, complaints) = (Arc::default(), Arc::default());
         tokio::spawn(read_answers(stdout, Arc::clone(&waiting)));
-        Self { _process: process, stdin: tokio::sync::Mutex::new((0, stdin)), waiting }
+        tokio::spawn(read_complaints(stderr, Arc::clone(&complaints)));
+        Self { _process: process, stdin: tokio::sync::Mutex::new((0, stdin)), waiting, complaints }
     }
 
     /// Makes the driver do something. Panics with its error, or if it takes longer than a step.
@@ -188,6 +198,15 @@ async fn read_answers(stdout: ChildStdout, waiting: Arc<Mutex<HashMap<u64, onesh
     }
     // Whoever still waits learns that the process has ended.
     waiting.lock().expect("no panic under the lock").clear();
+}
+
+/// Shows what Kubo logs with the test's own output, and keeps it.
+async fn read_complaints(stderr: ChildStderr, complaints: Arc<Mutex<Vec<String>>>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        eprintln!("{line}");
+        complaints.lock().expect("no panic under the lock").push(line);
+    }
 }
 
 /// The path of Kubo's library, downloaded if it is not there yet. There is no way to skip: a missing peer fails.

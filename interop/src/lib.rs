@@ -4,9 +4,12 @@
 //! - [`rust_libp2p::RustPeer`]: a node of `libp2p-kad`.
 //! - [`raw::RawPeer`]: a host that speaks the wire protocol by hand, to see what the others put on it.
 //!
+//! - [`kadmos_node`]: the node under test, with what a test waits for.
+//!
 //! The tests are in `tests/`; what they show is in `docs/interop.md`. A helper panics when its peer fails: it serves
 //! tests only.
 
+pub mod kadmos_node;
 pub mod kubo;
 pub mod raw;
 pub mod rust_libp2p;
@@ -15,8 +18,8 @@ mod swarm;
 use core::future::Future;
 use core::time::Duration;
 
-use kadmos_core::PeerId as CorePeerId;
-use libp2p::PeerId;
+use kadmos_core::{AddrList, Peer, PeerId as CorePeerId, PeerInfo};
+use libp2p::{Multiaddr, PeerId};
 
 pub use swarm::Transport;
 
@@ -39,9 +42,39 @@ pub async fn step_within<T>(limit: Duration, what: &str, future: impl Future<Out
     }
 }
 
+/// Calls `look` until it finds something, 50 times a second. For the state of another program, which sends no event
+/// when it changes. Panics, with `what` it waited for, after [`STEP`].
+pub async fn poll<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+    poll_within(STEP, what, look).await
+}
+
+/// As [`poll`], with a limit of its own.
+pub async fn poll_within<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    step_within(limit, what, async {
+        loop {
+            ticks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    })
+    .await
+}
+
 /// The same peer id as the core holds it.
 pub fn core_id(peer: &PeerId) -> CorePeerId {
     CorePeerId::from_bytes(&peer.to_bytes()).expect("libp2p makes no other peer ids")
+}
+
+/// A peer as messages carry it. Addresses may end in `/p2p`.
+pub fn peer_info(peer: PeerId, addrs: &[Multiaddr]) -> PeerInfo {
+    let id = core_id(&peer);
+    PeerInfo::new(Peer::new(id), AddrList::collect(&id, addrs.iter().map(AsRef::as_ref)))
 }
 
 /// The same peer id as libp2p holds it.

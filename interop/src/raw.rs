@@ -126,7 +126,7 @@ impl RawPeer {
         step("a stream from a peer", self.inbound.recv()).await.expect("the swarm runs as long as its handle")
     }
 
-    /// Answers every request on every stream with what `answer` makes of it, and reports each.
+    /// Answers every request on every stream with what `answer` makes of it, and reports each once it is answered.
     pub fn serve(
         mut self,
         answer: impl Fn(PeerId, &Request) -> Option<Response> + Clone + Send + Sync + 'static,
@@ -168,7 +168,7 @@ impl Server {
         &self.addrs
     }
 
-    /// The next request.
+    /// The next request that was answered.
     pub async fn asked(&mut self) -> Asked {
         step("a request", self.requests.recv()).await.expect("the swarm runs as long as its handle")
     }
@@ -181,26 +181,23 @@ async fn serve_stream(
     asked: mpsc::UnboundedSender<Asked>,
     answer: impl Fn(PeerId, &Request) -> Option<Response>,
 ) {
-    while let Ok(Some(frame)) = stream.frame().await {
-        let Decoded { message: request, .. } = decode_request(&frame).expect("peers send what we can read");
+    while let Some(request) = stream.request().await {
         let response = answer(peer, &request);
-        let key = match &request {
-            Request::PutValue { record } => record.key.clone(),
-            Request::GetValue { key }
-            | Request::AddProvider { key, .. }
-            | Request::GetProviders { key }
-            | Request::FindNode { key } => key.clone(),
-            Request::Ping => Bytes::new(),
-        };
+        stream.respond(&request, response).await;
         // The test may be over.
         let _ = asked.send(Asked { peer, stream: number, request });
-        if let Some(response) = response {
-            let mut out = Vec::new();
-            frame::write_response(&response, &key, &mut out);
-            if stream.write(&out).await.is_err() {
-                return;
-            }
-        }
+    }
+}
+
+/// The key of a request; a PING has none.
+pub fn key(request: &Request) -> &[u8] {
+    match request {
+        Request::PutValue { record } => &record.key,
+        Request::GetValue { key }
+        | Request::AddProvider { key, .. }
+        | Request::GetProviders { key }
+        | Request::FindNode { key } => key,
+        Request::Ping => &[],
     }
 }
 
@@ -209,7 +206,7 @@ async fn serve_stream(
 pub struct RawStream {
     stream: libp2p::Stream,
     reader: FrameReader,
-    /// Bytes read from the stream but not yet from `chunk`.
+    /// Bytes of the stream that are not in `reader` yet.
     unread: Vec<u8>,
 }
 
@@ -244,6 +241,22 @@ impl RawStream {
         decode_response(&frame, kind).expect("the answer is well formed").message
     }
 
+    /// Reads a request; `None` once the peer has closed or reset the stream. Panics if it cannot be read.
+    pub async fn request(&mut self) -> Option<Request> {
+        let frame = self.frame().await.ok()??;
+        let Decoded { message, .. } = decode_request(&frame).expect("peers send what we can read");
+        Some(message)
+    }
+
+    /// Answers `request`. What the peer makes of it, or whether it still listens, is not this end's concern.
+    pub async fn respond(&mut self, request: &Request, response: Option<Response>) {
+        if let Some(response) = response {
+            let mut out = Vec::new();
+            frame::write_response(&response, key(request), &mut out);
+            let _ = self.write(&out).await;
+        }
+    }
+
     /// Reads a frame; `None` when the peer closed the stream. Errors: the peer reset it, or sent no frame.
     pub async fn frame(&mut self) -> io::Result<Option<Bytes>> {
         loop {
@@ -254,7 +267,8 @@ impl RawStream {
             if frame.is_some() {
                 return Ok(frame);
             }
-            let mut chunk = [0; 16 * 1024];
+            // Not an array: the futures of tests, which hold all that a stream's do, would outgrow their stack.
+            let mut chunk = vec![0; 16 << 10];
             match self.stream.read(&mut chunk).await? {
                 0 => return Ok(None),
                 len => self.unread.extend_from_slice(&chunk[..len]),

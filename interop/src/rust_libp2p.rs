@@ -42,8 +42,8 @@ struct Behaviour {
 }
 
 impl RustPeer {
-    /// A server that listens on TCP and QUIC. As every program on libp2p-kad must, it gives the addresses that
-    /// identify reports to the table.
+    /// A server that listens on TCP and QUIC. As programs on libp2p-kad must, it gives the addresses that identify
+    /// reports to the table, and declares its own as reachable: only those go into its provider records.
     pub async fn start() -> Self {
         let (mut swarm, addrs) = swarm::listening(&Transport::ALL, |key| {
             let id = key.public().to_peer_id();
@@ -54,6 +54,9 @@ impl RustPeer {
             Behaviour { identify: identify::Behaviour::new(identify), kad }
         })
         .await;
+        for addr in &addrs {
+            swarm.add_external_address(addr.clone());
+        }
         let id = *swarm.local_peer_id();
         let (commands, mut received) = mpsc::unbounded_channel::<Command>();
         let (count, events) = watch::channel(0);
@@ -153,6 +156,18 @@ impl RustPeer {
             move |kad: &mut Kad| kad.put_record(record, kad::Quorum::N(quorum)).expect("the store has room");
         for result in self.query(start).await {
             assert!(matches!(result, kad::QueryResult::PutRecord(Ok(_))), "{result:?}");
+        }
+    }
+
+    /// Puts a value that no other peer takes, and keeps it. Panics if one does take it.
+    pub async fn put_refused(&self, key: Vec<u8>, value: Vec<u8>) {
+        let record = kad::Record::new(key, value);
+        let start = |kad: &mut Kad| kad.put_record(record, kad::Quorum::One).expect("the store has room");
+        for result in self.query(start).await {
+            assert!(
+                matches!(&result, kad::QueryResult::PutRecord(Err(kad::PutRecordError::QuorumFailed { success, .. })) if success.is_empty()),
+                "{result:?}"
+            );
         }
     }
 
