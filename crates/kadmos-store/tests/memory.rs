@@ -85,25 +85,25 @@ fn put(store: &MemoryStore, key: &[u8], value: &[u8]) {
 fn counted_bytes_are_the_bytes_taken() {
     type Fill = fn(&MemoryStore);
     let fills: [(&str, Fill); 9] = [
-        ("values, scattered keys", |store| (0..10_000).for_each(|n| put(store, &key(n), &[7; 20]))),
+        ("values, scattered keys", |store| (0..4_000).for_each(|n| put(store, &key(n), &[7; 20]))),
         ("values, ascending keys", |store| {
-            (0..10_000u32).for_each(|n| put(store, &n.to_be_bytes(), &[7; 400]))
+            (0..4_000u32).for_each(|n| put(store, &n.to_be_bytes(), &[7; 400]))
         }),
         ("values, large", |store| (0..200).for_each(|n| put(store, &key(n), &[7; 60_000]))),
         ("one provider, scattered keys", |store| {
-            (0..10_000).for_each(|n| add(store, &key(n), provider(1, 3)));
+            (0..4_000).for_each(|n| add(store, &key(n), provider(1, 3)));
         }),
         ("one provider, ascending keys", |store| {
-            (0..10_000u32).for_each(|n| add(store, &n.to_be_bytes(), provider(1, 3)));
+            (0..4_000u32).for_each(|n| add(store, &n.to_be_bytes(), provider(1, 3)));
         }),
-        ("a provider for each key", |store| (0..10_000).for_each(|n| add(store, &key(n), provider(n, 3)))),
+        ("a provider for each key", |store| (0..4_000).for_each(|n| add(store, &key(n), provider(n, 3)))),
         ("a provider for each key, no addresses", |store| {
-            (0..10_000).for_each(|n| add(store, &key(n), provider(n, 0)));
+            (0..4_000).for_each(|n| add(store, &key(n), provider(n, 0)));
         }),
         ("many providers for each key", |store| {
-            (0..10_000).for_each(|n| add(store, &key(n / 200), provider(n, 20)));
+            (0..4_000).for_each(|n| add(store, &key(n / 200), provider(n, 20)));
         }),
-        ("providers displaced", |store| (0..10_000).for_each(|n| add(store, &key(n % 7), provider(n, 20)))),
+        ("providers displaced", |store| (0..4_000).for_each(|n| add(store, &key(n % 7), provider(n, 20)))),
     ];
     for (name, fill) in fills {
         let before = LIVE.load(Ordering::Relaxed);

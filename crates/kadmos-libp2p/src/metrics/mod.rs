@@ -11,10 +11,11 @@
 //! let metrics = Metrics::new(dht.counters().clone());
 //! let follower = metrics.clone();
 //! let events = dht.events();
-//! tokio::spawn(async move { follower.follow(events).await });
+//! let following = async move { follower.follow(events).await }; // spawn it on your runtime
 //! // When Prometheus asks:
 //! metrics.observe_table(&dht.table_now());
 //! let page = metrics.encode();
+//! # following.await; let _ = page;
 //! # }
 //! ```
 

@@ -410,7 +410,7 @@ impl Bench {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn store_behaves_like_the_model(limits in limits(), ops in ops()) {
@@ -454,6 +454,11 @@ proptest! {
             state.providers.check();
         }
     }
+}
+
+proptest! {
+    // Each case is eight days of ticks.
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// However the wall clock is set, a record lives as long as it was written for, within an hour.
     #[test]
