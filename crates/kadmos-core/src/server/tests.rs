@@ -196,6 +196,10 @@ fn find_node_puts_a_known_target_first() {
     let found = world.find(ASKER, Bytes::copy_from_slice(in_table.as_bytes()));
     assert_eq!((found[0].peer.id, found.len()), (in_table, 20));
 
+    // Once, should it be known as a client, too.
+    world.table.add_client(PeerInfo::new(Peer::new(in_table), found[0].addrs.clone()));
+    assert_eq!(world.find(ASKER, Bytes::copy_from_slice(in_table.as_bytes())), found);
+
     world.table.add_client(info(7_000, &[PUBLIC, PRIVATE]));
     world.table.add_client(info(7_001, &[PRIVATE]));
     let found = world.find(ASKER, key(7_000));
@@ -477,6 +481,23 @@ fn a_value_that_does_not_fit_is_left_out() {
             "{max}"
         );
         assert!(response_len(&response, b"/test/key") <= max);
+    }
+}
+
+#[test]
+fn providers_fill_a_message_to_the_last_byte() {
+    let mut world = World::new(30);
+    world.reader.providers = (100..150).map(|seed| info(seed, &[PUBLIC])).collect();
+    let request = Request::GetProviders { key: key(5) };
+    let closer = world.closest(&key(5), 20, &[]);
+    for count in [0, 1, 49] {
+        let providers = world.reader.providers[..count].to_vec();
+        let response = Response::GetProviders { providers, closer: closer.clone() };
+        let len = response_len(&response, &key(5));
+        world.config.protocol.message_bytes_max = len;
+        assert_eq!(world.ask(request.clone()), Reply::Respond(response.clone()));
+        world.config.protocol.message_bytes_max = len + 47; // one byte short of another
+        assert_eq!(world.ask(request.clone()), Reply::Respond(response));
     }
 }
 

@@ -46,6 +46,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field, or `None` at the end of the message.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -92,6 +93,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Skips to the end of the group `number`, whose start tag was read.
+    #[cold]
     fn skip_group(&mut self, number: u32) -> Result<(), DecodeError> {
         let mut open = [0; GROUP_DEPTH_MAX];
         open[0] = number;

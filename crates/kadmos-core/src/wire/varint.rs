@@ -14,7 +14,17 @@ pub enum VarintError {
 /// Reads a varint and returns it with the bytes after it.
 ///
 /// Errors: [`VarintError`]. Padded (non-minimal) varints are accepted, as protobuf parsers do.
+#[inline]
 pub fn read(bytes: &[u8]) -> Result<(u64, &[u8]), VarintError> {
+    // Nearly all tags and most lengths are one byte.
+    match bytes {
+        [byte @ 0..0x80, rest @ ..] => Ok((u64::from(*byte), rest)),
+        _ => read_long(bytes),
+    }
+}
+
+#[inline(never)]
+fn read_long(bytes: &[u8]) -> Result<(u64, &[u8]), VarintError> {
     let mut value = 0u64;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         let bits = u64::from(byte & 0x7f);
