@@ -196,6 +196,13 @@ impl World {
         }
     }
 
+    /// Tells a node of a peer, true or not, that it has not heard of in the DHT.
+    pub fn introduce(&mut self, node: NodeIndex, peer: PeerInfo) {
+        if self.is_running(node) {
+            self.feed(node, Input::AddPeer(peer));
+        }
+    }
+
     /// Ends a node's process, without a word to anybody: the operating system closes its connections, and refuses
     /// new ones.
     pub fn stop(&mut self, node: NodeIndex) {

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use kadmos_core::config::Mode;
 use kadmos_core::error::RequestFailure;
 use kadmos_core::operation::{Operation, Outcome};
-use kadmos_core::{Event, Key, Timestamp};
-use kadmos_sim::network::CONNECTION_IDLE;
+use kadmos_core::peer::PeerInfo;
+use kadmos_core::{Event, Key, Peer, PeerId, Timestamp};
+use kadmos_sim::network::{CONNECTION_IDLE, DIAL_TIMEOUT};
 use kadmos_sim::{Fact, NodeIndex, Ratio, World};
 
 const N0: NodeIndex = NodeIndex::new(0);
@@ -84,6 +85,38 @@ fn connection_dialled_from_both_sides_is_one() {
     let lines = ups.borrow();
     assert_eq!(lines.iter().filter(|(_, line)| line.contains("connected to")).count(), 2, "{lines:?}");
     assert_eq!(lines.iter().filter(|(_, line)| line.contains("disconnected")).count(), 2, "{lines:?}");
+}
+
+/// Goal: every request ends in time, whatever the address. Method: introduce peers at an address where nobody is, and
+/// at somebody else's; then again with a shorter time-out than a dial has.
+#[test]
+fn dial_wrong_address_fails_in_time() {
+    let stranger = PeerId::from_digest([7; 32]);
+    for (timeout, expected, failure) in [
+        (Duration::from_secs(10), DIAL_TIMEOUT, RequestFailure::Unreachable),
+        (Duration::from_secs(2), Duration::from_secs(2), RequestFailure::TimedOut),
+    ] {
+        let world = World::builder().nodes(3).bootstrap(1).seed(9);
+        let mut world =
+            world.configure(|config| config.lookup.request_timeout = timeout).build().expect("sound");
+        world.run(Duration::from_millis(50)); // only n0 runs
+        let failures = watch(&mut world, |fact| matches!(fact, Fact::Failed { .. }));
+        let began = world.now();
+        let n1 = world.info(N1).clone();
+        world.introduce(N0, PeerInfo::new(Peer::new(stranger), n1.addrs));
+        world.introduce(N0, PeerInfo::new(n1.peer, kadmos_sim::network::addrs(&stranger, 1_000)));
+        assert_eq!(world.requests_in_flight(N0), 2);
+        world.run(Duration::from_secs(20));
+        let failures: Vec<_> =
+            failures.borrow().iter().map(|(at, line)| (at.since(began), line.clone())).collect();
+        assert_eq!(failures.len(), 2, "{failures:?}");
+        for (after, line) in failures {
+            assert_eq!(after, expected, "{line}");
+            assert!(line.ends_with(failure.label()), "{line}");
+        }
+        assert_eq!(world.requests_in_flight(N0), 0);
+        assert_eq!(world.violations(), [""; 0]);
+    }
 }
 
 /// Goal: a process that ends is noticed as TCP and QUIC show it. Method: stop a node with a request under way to it,
