@@ -159,7 +159,7 @@ pub(crate) struct FindPeer {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kadmos find-providers bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e
+  kadmos find-providers bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e
   kadmos find-providers --count 1 --json Qm…     end with the first one
 
 Prints one peer id a line as soon as it is found; -v adds addresses. Exit code 3 when nobody provides it.")]
@@ -176,7 +176,7 @@ pub(crate) struct FindProviders {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kadmos provide bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e
+  kadmos provide bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e
 
 Announces the daemon's node when a daemon runs. Without one, a node with this data directory's
 identity listens on the configured addresses, announces itself, and with --keep stays up; else its
@@ -247,7 +247,7 @@ pub(crate) struct Put {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kadmos closest bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e
+  kadmos closest bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e
   kadmos closest -v /ipns/k51qzi5uqu5dh9…
 
 Prints one peer id a line, closest first; -v adds the length of the shared key prefix and addresses.")]
@@ -311,7 +311,7 @@ pub(crate) enum Key {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kadmos decode bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e
+  kadmos decode bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e
   kadmos decode 12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA
   kadmos decode --as message 08044a260a…       a DHT message in hexadecimal, base64 or multibase
   kadmos decode @record.bin                    an IPNS record from a file")]

@@ -44,6 +44,10 @@ fn main() -> ExitCode {
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output::note(error.render());
+            return Exit::Usage.into();
+        }
         Err(error) => return end(Err(Failure::usage(args::usage_sentence(&error)))),
     };
     end(run(cli))

@@ -232,7 +232,10 @@ fn read_file(path: &Path, explicit: bool) -> Result<FileConfig, Failure> {
     let advice = "check the path given by --config or KADMOS_CONFIG";
     let text = match read_bounded(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !explicit => {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+                && !explicit =>
+        {
             return Ok(FileConfig::default());
         }
         Err(error) => {

@@ -100,7 +100,7 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
         _ = server => {}
         () = signals.next() => tracing::warn!("a second signal: ending at once"),
     }
-    remember(&node, &home, protocol);
+    remember(&node, &home, protocol).await;
     node.shutdown().await;
     // The lock is still held, so this is our own socket. If it cannot be removed, the next daemon does it.
     let _ = std::fs::remove_file(home.socket());
@@ -120,7 +120,7 @@ async fn until_signal(
     loop {
         tokio::select! {
             () = signals.next() => return Ok(()),
-            _ = remember_at.tick() => remember(node, home, protocol),
+            _ = remember_at.tick() => remember(node, home, protocol).await,
             event = events.next() => match event {
                 Some(event) => tracing::debug!(?event, "event"),
                 None => {
@@ -135,11 +135,11 @@ async fn until_signal(
 }
 
 /// Writes the table's peers down. An empty table says nothing, so it replaces nothing.
-fn remember(node: &Node, home: &DataDir, protocol: &str) {
-    let table = node.table_now();
-    if table.is_empty() {
-        return;
-    }
+async fn remember(node: &Node, home: &DataDir, protocol: &str) {
+    let table = match node.table().await {
+        Ok(table) if !table.is_empty() => table,
+        _ => return,
+    };
     let peers = table.iter().map(PeerAddrs::from).map(|peer| (peer.id, peer.addrs));
     let now = UnixTime::from_secs(SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()));
     match remembered::save(home, protocol, now, peers) {

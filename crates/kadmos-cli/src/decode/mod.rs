@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    const RAW_V1: &str = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
+    const RAW_V1: &str = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
     const ED25519: &str = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
     const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 

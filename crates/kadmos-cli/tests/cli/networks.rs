@@ -1,0 +1,73 @@
+//! `kadmos devnet` and `kadmos sim`.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{CONTENT, Home, Service};
+
+#[test]
+fn a_devnet_checks_itself() {
+    let home = Home::new();
+    let lines = home.run(&["devnet", "--nodes", "8", "--k", "3", "--check", "--json"]).json();
+    let of =
+        |schema: &str| lines.iter().filter(|line| line["schema"] == schema).cloned().collect::<Vec<Value>>();
+    let operations = of("kadmos.devnet-operation/1");
+    assert_eq!(operations.len(), 7);
+    for operation in &operations {
+        assert_eq!(
+            (operation["tried"].as_u64(), operation["succeeded"].as_u64()),
+            (Some(8), Some(8)),
+            "{operation}"
+        );
+        assert_eq!(operation["messages"]["count"], 8, "an operation's cost was lost: {operation}");
+    }
+    let holders = of("kadmos.devnet-holders/1");
+    let held: Vec<_> = holders
+        .iter()
+        .map(|it| (it["records"].as_u64(), it["expected"].as_u64(), it["held"].as_u64()))
+        .collect();
+    assert_eq!(held, [(Some(8), Some(3), Some(24)); 3]);
+    assert_eq!(lines.last().unwrap()["passed"], true);
+}
+
+#[test]
+fn a_devnet_stays_and_others_join_it() {
+    let home = Home::new();
+    let mut network = Service::start(&mut home.command(&["devnet", "--nodes", "5", "--json"]));
+    let ready: Value = serde_json::from_str(&network.out()).unwrap();
+    assert_eq!((&ready["schema"], ready["addrs"].as_array().unwrap().len()), (&"kadmos.devnet/1".into(), 5));
+    assert_eq!(ready["bootstrap"].as_array().unwrap().len(), 3);
+    let joining = [
+        "--network",
+        ready["network"].as_str().unwrap(),
+        "--bootstrap",
+        ready["bootstrap"][0].as_str().unwrap(),
+    ];
+    let closest = home.run(&[&["closest", CONTENT][..], &joining].concat()).ok();
+    assert_eq!(closest.lines().count(), 5, "{closest}");
+    network.signal(Signal::INT);
+    assert_eq!(network.wait().code(), Some(0));
+}
+
+#[test]
+fn simulated_runs_report_and_repeat_themselves() {
+    let home = Home::new();
+    let small = ["--nodes", "30", "--lookups", "20", "--records", "5", "--json"];
+    let report = |seed: &str| {
+        let args = [&["sim", "run"][..], &small, &["--seed", seed]].concat();
+        home.run(&args).json().pop().unwrap()
+    };
+    let first = report("7");
+    assert_eq!((&first["schema"], &first["config"]["nodes"]), (&"kadmos.sim-report/1".into(), &30.into()));
+    assert_eq!(first["recall"]["part"], first["recall"]["whole"]);
+    assert_eq!(report("7")["trace_hash"], first["trace_hash"]);
+    assert_ne!(report("8")["trace_hash"], first["trace_hash"]);
+
+    let same = home.run(&[&["sim", "diff", "--seed", "7"][..], &small].concat()).json().pop().unwrap();
+    assert_eq!((&same["schema"], &same["equal"]), (&"kadmos.sim-diff/1".into(), &true.into()));
+    let other = home.run(&[&["sim", "diff", "--seed", "7", "--seed-b", "8"][..], &small].concat());
+    assert_eq!(other.code, Some(1));
+    let other: Value = serde_json::from_str(other.out.trim()).unwrap();
+    assert_eq!(other["equal"], false);
+    assert_ne!(other["first"], other["second"]);
+}
