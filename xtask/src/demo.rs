@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: the main job on one screen.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ pub(crate) fn stage(repo: &Repo, limit: &Limit) -> Result<String, Failure> {
 /// Builds what is needed, starts the network and the daemon, announces and finds; then stays, unless `once`.
 pub(crate) fn run(repo: &Repo, limit: &Limit, once: bool) -> Result<(), Failure> {
     run_command(&mut repo.cargo(["build", "--package", "kadmos-cli", "--locked"]), limit)?;
-    let demo = Demo { repo, limit, program: repo.binary("debug", "kadmos"), home: Home::create(repo)? };
+    let demo = Demo { repo, limit, program: repo.binary("debug", "kadmos"), home: Home::create()? };
 
     let started = Instant::now();
     let mut network = demo.service(&["devnet", "--nodes", NODES, "--json"])?;
@@ -42,7 +43,7 @@ pub(crate) fn run(repo: &Repo, limit: &Limit, once: bool) -> Result<(), Failure>
         demo.service(&[&["serve", "--json"][..], &listen, &demo.at_home(), &joining.options()].concat())?;
     let serving = demo.ready(&mut daemon)?;
     let id = text(&serving, "id")?;
-    println!("{:>7.2} s  the daemon {id} has joined them", started.elapsed().as_secs_f64());
+    println!("{:>7.2} s  the daemon {id} is up and joins them", started.elapsed().as_secs_f64());
 
     let started = Instant::now();
     let published =
@@ -158,9 +159,12 @@ impl Demo<'_> {
 struct Home(String);
 
 impl Home {
-    fn create(repo: &Repo) -> Result<Self, Failure> {
-        let dir = repo.target.join(format!("demo-{}", std::process::id()));
-        std::fs::create_dir_all(&dir)
+    /// In the system's directory for such things: the path of a socket in it must be short.
+    fn create() -> Result<Self, Failure> {
+        let dir = std::env::temp_dir().join(format!("kadmos-demo-{}", std::process::id()));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
             .map_err(|error| Failure::wrong(format!("cannot create {}: {error}", dir.display())))?;
         match dir.to_str() {
             Some(text) => Ok(Self(text.into())),
