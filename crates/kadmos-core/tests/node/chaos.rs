@@ -81,9 +81,11 @@ fn response(request: &Request, kind: u8, closer: Vec<PeerInfo>, value: u8) -> Op
         (Request::GetProviders { .. }, _) => {
             Response::GetProviders { providers: closer.iter().take(3).cloned().collect(), closer }
         }
-        (Request::GetValue { key }, _) => {
-            Response::GetValue { record: (value % 3 > 0).then(|| record(key)), received: None, closer }
-        }
+        (Request::GetValue { key }, _) => Response::GetValue {
+            record: (!value.is_multiple_of(3)).then(|| record(key)),
+            received: None,
+            closer,
+        },
         (Request::PutValue { record }, _) => Response::PutValue { record: Some(record.clone()) },
         (Request::Ping, _) => Response::Ping,
     })
