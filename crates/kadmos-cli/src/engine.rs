@@ -56,7 +56,7 @@ impl Engine {
             None => self.node.dht().clone(),
         };
         let work = async {
-            if !matches!(request, Request::Id {}) {
+            if asks_peers(request) {
                 self.until_joined().await;
             }
             self.dispatch(&dht, request, events).await
@@ -170,6 +170,15 @@ impl Engine {
             }
         }
         Err(last)
+    }
+}
+
+/// Whether a request needs somebody to ask; the others name whom to reach, or nobody.
+fn asks_peers(request: &Request) -> bool {
+    match request {
+        Request::Id {} => false,
+        Request::Ping { peer, .. } => parsed::<PeerRef>(peer).is_ok_and(|peer| peer.addr.is_none()),
+        _ => true,
     }
 }
 

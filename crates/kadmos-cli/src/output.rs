@@ -1,5 +1,6 @@
 //! Printing results: for people, or one JSON object a line. Data goes to standard output, notes to standard error.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -24,12 +25,14 @@ pub(crate) struct Style {
 pub(crate) struct Output<W = io::Stdout> {
     style: Style,
     to: W,
+    /// Providers printed so far: one comes again when its addresses become known, which only `-v` and JSON show.
+    providers: BTreeSet<String>,
 }
 
 impl Output {
     /// Prints to standard output.
     pub(crate) fn stdout(style: Style) -> Self {
-        Self { style, to: io::stdout() }
+        Self { style, to: io::stdout(), providers: BTreeSet::new() }
     }
 }
 
@@ -64,6 +67,13 @@ impl<W: Write> Output<W> {
 
     /// Prints what a command found. Ends and failures are the caller's.
     pub(crate) fn event(&mut self, event: &Event) -> Result<(), Failure> {
+        if let Event::Provider(peer) = event
+            && !self.style.json
+            && !self.style.verbose
+            && !self.providers.insert(peer.id.clone())
+        {
+            return Ok(());
+        }
         self.print(event, |to, style| match event {
             Event::Node(node) => write_node(to, node),
             Event::Peer(peer) => write_dialable(to, peer),
@@ -195,7 +205,7 @@ mod tests {
     use crate::protocol::FailedPeer;
 
     fn printed(style: Style, event: &Event) -> String {
-        let mut output = Output { style, to: Vec::new() };
+        let mut output = Output { style, to: Vec::new(), providers: BTreeSet::new() };
         output.event(event).unwrap();
         String::from_utf8(output.to).unwrap()
     }
@@ -226,6 +236,14 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_that_comes_again_is_one_line() {
+        let mut output = Output { style: Style::default(), to: Vec::new(), providers: BTreeSet::new() };
+        output.event(&provider()).unwrap();
+        output.event(&provider()).unwrap();
+        assert_eq!(output.to, b"Qm1\n");
+    }
+
+    #[test]
     fn values_print_what_they_mean() {
         let value = |bytes: &[u8]| {
             Event::Value(Value {
@@ -253,7 +271,9 @@ mod tests {
                 Ok(())
             }
         }
-        let failure = Output { style: Style::default(), to: Closed }.event(&provider()).unwrap_err();
+        let failure = Output { style: Style::default(), to: Closed, providers: BTreeSet::new() }
+            .event(&provider())
+            .unwrap_err();
         assert_eq!((failure.exit, failure.message.as_str()), (Exit::Interrupted, ""));
     }
 }

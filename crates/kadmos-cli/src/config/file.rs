@@ -307,6 +307,23 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_documented_and_no_other() {
+        let page = include_str!("../../../../docs/config.md");
+        let documented: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` |").map(|(key, _)| key))
+            .collect();
+        let sections = SECTIONS
+            .iter()
+            .flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}")));
+        let keys: Vec<String> = TOP_KEYS.iter().map(ToString::to_string).chain(sections).collect();
+        assert_eq!(documented, keys);
+        let (_, example) = page.split_once("```toml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        FileConfig::parse(example).unwrap();
+    }
+
+    #[test]
     fn nearest_ignores_strangers() {
         assert_eq!(nearest("bootstap", TOP_KEYS), Some("bootstrap"));
         assert_eq!(nearest("zzz", TOP_KEYS), None);

@@ -38,7 +38,7 @@ pub(crate) const AMINO_BOOTSTRAP: [&str; 6] = [
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Variables with a meaning of their own, which are no keys of the file.
-const OTHER_VARIABLES: [&str; 4] = ["HOME", "CONFIG", "LOG", "JSON"];
+const OTHER_VARIABLES: [&str; 3] = ["HOME", "CONFIG", "LOG"];
 
 /// Which network to join.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -131,3 +131,52 @@ fn a_reader_that_leaves_early_is_no_failure_to_report() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
+
+/// Every command, option and form of output has its place in `docs/cli.md`.
+#[test]
+fn the_page_knows_what_the_program_does() {
+    let page = include_str!("../../../../docs/cli.md");
+    let home = Home::new();
+    let help = home.run(&["--help"]).ok();
+    let (commands, options) = help.split_once("Options:").unwrap();
+    let (_, commands) = commands.split_once("Commands:").unwrap();
+    let first_words = |text: &str, indent: &str| -> Vec<String> {
+        let words = text.lines().filter_map(|line| line.strip_prefix(indent));
+        let words =
+            words.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
+        words.map(String::from).collect()
+    };
+    let commands = first_words(commands, "  ");
+    assert_eq!(commands.len(), 13, "{commands:?}");
+    for command in commands {
+        assert!(page.contains(&format!("`{command}")), "no {command} in docs/cli.md");
+    }
+    for option in options.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2) {
+        let option = option.trim_end_matches(['.', ',']);
+        if option != "--help" && option != "--version" {
+            assert!(page.contains(&format!("`{option}")), "no {option} in docs/cli.md");
+        }
+    }
+    let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut forms = Vec::new();
+    let mut directories = vec![sources];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => directories.push(entry.path()),
+                false => {
+                    let text = std::fs::read_to_string(entry.path()).unwrap();
+                    forms.extend(
+                        text.split('"')
+                            .filter(|it| it.starts_with("kadmos.") && it.ends_with("/1"))
+                            .map(String::from),
+                    );
+                }
+            }
+        }
+    }
+    assert!(forms.len() > 15, "{forms:?}");
+    for form in forms {
+        assert!(page.contains(&form), "no {form} in docs/cli.md");
+    }
+}
