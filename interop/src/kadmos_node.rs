@@ -12,15 +12,17 @@ pub async fn start() -> Node {
 
 /// As [`start`], in the given mode.
 pub async fn start_in(mode: Mode) -> Node {
+    builder().mode(mode).start().await.expect("loopback has free ports")
+}
+
+/// What [`start`] starts.
+pub fn builder() -> DhtBuilder {
     let addr = |addr: &str| -> Multiaddr { addr.parse().expect("a multiaddr") };
     DhtBuilder::new(Keypair::generate_ed25519())
         .config(Config::lan())
-        .mode(mode)
+        .mode(Mode::Server)
         .listen(addr("/ip4/127.0.0.1/tcp/0"))
         .listen(addr("/ip4/127.0.0.1/udp/0/quic-v1"))
-        .start()
-        .await
-        .expect("loopback has free ports")
 }
 
 /// Waits until the table of `node`, as it answers from it, holds `peer`.

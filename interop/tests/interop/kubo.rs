@@ -10,7 +10,7 @@ use kadmos_interop::raw::{RawPeer, Role};
 use kadmos_interop::{Transport, core_id, kadmos_node, libp2p_id, poll, poll_within, step};
 use libp2p::PeerId;
 
-use crate::{multihash, name_record, now, same_addrs, stores_provider};
+use crate::{multihash, multihash_of, name_record, now, same_addrs, stores_provider};
 
 /// Kubo publishes its name a minute after its start.
 const REPUBLISHED: Duration = Duration::from_secs(100);
@@ -39,11 +39,6 @@ async fn joins(kubo: &Kubo, node: &Node, transport: Transport) {
     kubo.connect(&transport.pick(&node.p2p_addrs())).await;
     kadmos_node::admits(node, kubo.id()).await;
     kubo_admits(kubo, node.peer_id()).await;
-}
-
-fn multihash_of(cid: &str) -> Vec<u8> {
-    // A CID of version 0 is the multihash in base58, as peer ids are.
-    cid.parse::<PeerId>().expect("Kubo adds files under CIDs of version 0").to_bytes()
 }
 
 /// Whoever dials, on either transport, both end in the other's table, and Kubo's requests share a stream.
@@ -232,6 +227,7 @@ async fn kadmos_keeps_values_of_kubo() {
     assert_eq!(found.best.value, published);
     let record = ipns::validate(&name, &published, now()).unwrap();
     assert_eq!((record.path().as_deref(), record.sequence), (Some("/ipfs/bafkqaaa"), 7));
+    assert!(!record.has_v1);
     let found = client.get_value(pk::key(&kubo.id())).await.unwrap();
     assert_eq!(found.best.value, pk::value(&public_key));
 }
@@ -263,6 +259,54 @@ async fn kubo_fetches_from_a_kubo_it_learnt_from_kadmos() {
         assert_eq!(second.download(&cid).await, content);
         assert!(second.peers().await.contains(&first.id()));
         assert!(node.counters().requests_served(MessageKind::GetProviders) > 0);
+    }
+}
+
+/// A node that stops serving tells its peers, and leaves their tables; one that begins enters them.
+#[tokio::test]
+async fn kubo_notices_a_change_of_mode() {
+    let (node, kubo) = pair(Transport::Tcp).await;
+    node.set_mode(Mode::Client).await.unwrap();
+    let raw = RawPeer::start(Role::Client).await;
+    raw.dial(&Transport::Tcp.pick(kubo.addrs())).await;
+    poll("an empty table at Kubo", async || {
+        let found = raw.ask(kubo.id(), &Request::FindNode { key: multihash(1).into() }).await;
+        found.closer().is_empty().then_some(())
+    })
+    .await;
+    node.set_mode(Mode::Server).await.unwrap();
+    kubo_admits(&kubo, node.peer_id()).await;
+}
+
+/// A Kubo that is gone leaves our table after the second request that fails; lookups go on without it.
+#[tokio::test]
+async fn a_kubo_that_is_gone_is_evicted() {
+    let (node, kubo) = pair(Transport::Tcp).await;
+    let other = kadmos_node::start().await;
+    other.connect(Transport::Tcp.pick(&node.p2p_addrs())).await.unwrap();
+    kadmos_node::admits(&node, other.peer_id()).await;
+    let id = core_id(&kubo.id());
+    drop(kubo);
+    let mut lookups = 0;
+    while node.table().await.unwrap().get(&id).is_some() {
+        lookups += 1;
+        assert!(lookups <= 10, "still in the table after {lookups} lookups");
+        let closest = step("a lookup", node.closest_peers(multihash(lookups))).await.unwrap();
+        assert_eq!(closest.peers.iter().map(|peer| peer.id).collect::<Vec<_>>(), [other.peer_id()]);
+    }
+}
+
+/// Nearly as many lookups at once as may wait for one peer (64): none fails, and they share a few streams.
+#[tokio::test]
+async fn many_lookups_at_once_share_streams() {
+    for transport in Transport::ALL {
+        let (node, kubo) = pair(transport).await;
+        let lookups = (0..60).map(|fill| node.closest_peers(multihash(fill)));
+        for closest in step("lookups", futures::future::join_all(lookups)).await {
+            assert_eq!(closest.unwrap().peers[0].id, kubo.id());
+        }
+        let opened = node.counters().outbound_streams_opened();
+        assert!(opened <= 4, "{opened}");
     }
 }
 

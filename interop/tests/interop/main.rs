@@ -2,6 +2,7 @@
 
 mod clients;
 mod kubo;
+mod network;
 mod rust_libp2p;
 mod servers;
 
@@ -21,6 +22,12 @@ fn now() -> UnixTime {
 /// The multihash of some content: SHA-256, `fill` for a digest.
 fn multihash(fill: u8) -> Vec<u8> {
     [&[0x12, 0x20][..], &[fill; 32]].concat()
+}
+
+/// What Kubo announces for a file that it added.
+fn multihash_of(cid: &str) -> Vec<u8> {
+    // A CID of version 0 is the multihash in base58, as peer ids are.
+    cid.parse::<PeerId>().expect("Kubo adds files under CIDs of version 0").to_bytes()
 }
 
 /// An IPNS record that is valid for an hour.

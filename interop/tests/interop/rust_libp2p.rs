@@ -1,12 +1,14 @@
 //! Kadmos and libp2p-kad.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use futures::StreamExt;
 use kadmos::{Keypair, Mode, Node, ipns, pk};
 use kadmos_core::message::MessageKind;
+use kadmos_core::record::ProviderRecord;
 use kadmos_interop::rust_libp2p::RustPeer;
-use kadmos_interop::{Transport, kadmos_node, poll, step};
+use kadmos_interop::{Transport, kadmos_node, peer_info, poll, step};
 use libp2p::PeerId;
 
 use crate::{multihash, name_record, now, same_addrs, stores_provider};
@@ -153,5 +155,56 @@ async fn streams_are_reused_or_ended() {
         }
         assert_eq!(node.counters().requests_served(MessageKind::FindNode) - before, 40);
         poll("the end of all streams", async || (node.counters().inbound_streams() == 0).then_some(())).await;
+    }
+}
+
+/// Many lookups at once, each way, on one connection: libp2p-kad takes and opens no more than 32 streams.
+#[tokio::test]
+async fn many_lookups_at_once_all_end() {
+    for transport in Transport::ALL {
+        let (node, peer) = pair(transport).await;
+        let lookups = (0..60).map(|fill| node.closest_peers(multihash(fill)));
+        for closest in step("lookups", futures::future::join_all(lookups)).await {
+            assert_eq!(closest.unwrap().peers[0].id, peer.id());
+        }
+        let lookups = (0..100).map(|fill| peer.closest_peers(multihash(fill)));
+        for closest in step("lookups", futures::future::join_all(lookups)).await {
+            assert_eq!(closest.iter().map(|found| found.peer_id).collect::<Vec<_>>(), [node.peer_id()]);
+        }
+    }
+}
+
+/// With its default settings libp2p-kad reads no answer above 16 KiB, which a hundred providers with many addresses
+/// are. It takes the server for failed.
+#[tokio::test]
+async fn libp2p_kad_reads_answers_up_to_16_kib() {
+    let (node, peer) = pair(Transport::Tcp).await;
+    for (fill, addrs, readable) in [(1, 4, true), (2, 20, false)] {
+        let key = multihash(fill);
+        let providers: Vec<_> = (0..100).map(|_| provider_record(&key, addrs)).collect();
+        for added in node.store().add_providers(providers, now()).await {
+            added.unwrap();
+        }
+        let found = peer.find_providers(key.clone()).await;
+        assert_eq!(found.len(), if readable { 100 } else { 0 });
+        // Ours read 4 MiB, as Go does.
+        let client = kadmos_node::start_in(Mode::Client).await;
+        client.connect(Transport::Tcp.pick(&node.p2p_addrs())).await.unwrap();
+        kadmos_node::admits(&client, node.peer_id()).await;
+        assert_eq!(client.find_providers(key, 0).count().await, 100);
+    }
+}
+
+/// Some peer provides `key` at so many addresses.
+fn provider_record(key: &[u8], addrs: u16) -> ProviderRecord {
+    let addrs: Vec<_> =
+        (1..=addrs).map(|port| format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()).collect();
+    let expires = now() + Duration::from_secs(3_600);
+    ProviderRecord {
+        key: key.to_vec().into(),
+        provider: peer_info(PeerId::random(), &addrs),
+        received: now(),
+        expires,
+        addrs_expire: expires,
     }
 }
