@@ -88,7 +88,7 @@ pub struct TableConfig {
     pub bucket_size: NonZeroUsize,
     /// Failed requests in a row that evict a peer. Default 2: one lost packet is not death.
     pub failures_max: u32,
-    /// A bucket that saw no lookup for this long is refreshed. Default 10 min.
+    /// How often buckets are refreshed, except those that saw a lookup in the last half of it. Default 10 min.
     pub refresh_interval: Duration,
     /// A peer that answered nothing for this long is probed before the next refresh. Default 43 min 13 s, go's
     /// grace period.

@@ -31,6 +31,7 @@ impl Key {
     }
 
     /// The XOR distance to `other`; symmetric, zero only for equal keys.
+    #[inline]
     pub fn distance(&self, other: &Self) -> Distance {
         let mut words = [0; 4];
         for (word, (a, b)) in words.iter_mut().zip(self.0.chunks_exact(8).zip(other.0.chunks_exact(8))) {
@@ -40,23 +41,28 @@ impl Key {
     }
 
     /// How many leading bits `self` and `other` share: `0..=256`.
+    #[inline]
     pub fn common_prefix_len(&self, other: &Self) -> u16 {
         self.distance(other).leading_zeros()
     }
 
     /// The first 64 bits, for compact sorted arrays.
+    #[inline]
     pub fn prefix(&self) -> u64 {
         be_word(&self.0[..8])
     }
 
     /// Bit `index`, counted from the most significant; `false` past the end.
+    #[inline]
     pub fn bit(&self, index: u16) -> bool {
         self.0.get(usize::from(index / 8)).is_some_and(|byte| byte >> (7 - index % 8) & 1 == 1)
     }
 }
 
+#[inline]
 fn be_word(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    // Callers pass eight bytes, or more of which the first eight count.
+    bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 impl fmt::Debug for Key {
@@ -82,6 +88,7 @@ impl Distance {
     pub const MAX: Self = Self([u64::MAX; 4]);
 
     /// Leading zero bits: the common prefix length of the two keys, `0..=256`.
+    #[inline]
     pub fn leading_zeros(&self) -> u16 {
         let mut zeros = 0;
         for word in self.0 {

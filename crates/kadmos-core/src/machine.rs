@@ -9,7 +9,8 @@ use crate::bootstrap::{Bootstrap, Refresh};
 use crate::config::Config;
 use crate::error::{OperationError, RequestFailure};
 use crate::event::Refusal;
-use crate::lookup::{Query, WalkLimits};
+use crate::key::Key;
+use crate::lookup::{Query, Walk, WalkLimits};
 use crate::message::{Record, Request, Response};
 use crate::operation::{OperationOptions, Outcome, Update};
 use crate::peer::{Peer, PeerInfo};
@@ -50,6 +51,24 @@ impl Context<'_> {
             beta: lookup.beta.get(),
             follow_up: lookup.follow_up_timeout,
         }
+    }
+
+    /// Begins a walk to `target` from the nearest peers of the table.
+    pub(crate) fn walk(&self, target: Key) -> Walk {
+        let seeds = self.table.view().closest(&target, self.config.lookup.k.get());
+        Walk::new(target, self.walk_limits(), seeds, self.now.monotonic)
+    }
+
+    /// Whether a walk is over. One that fell short because peers failed is first given the table's next nearest:
+    /// where many have died, answers are full of them, and the living beyond are known to nobody else.
+    pub(crate) fn has_ended(&self, walk: &mut Walk) -> bool {
+        let next_nearest =
+            || self.table.view().closest(walk.target(), self.config.lookup.k.get() + walk.asked());
+        if walk.fell_short() {
+            let seeds = next_nearest();
+            walk.refill(seeds, self.now.monotonic);
+        }
+        walk.has_ended()
     }
 
     /// The time an operation has in all.

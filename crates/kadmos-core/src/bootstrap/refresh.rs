@@ -86,9 +86,7 @@ impl Refresh {
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, key: Bytes) {
-        let target = Key::of(&key);
-        let seeds = cx.table.view().closest(&target, cx.config.lookup.k.get());
-        let walk = Walk::new(target, cx.walk_limits(), seeds, cx.now.monotonic);
+        let walk = cx.walk(Key::of(&key));
         self.walks.insert(self.next_tag, (key, walk));
         self.next_tag += 1;
     }

@@ -179,15 +179,16 @@ impl Query {
     }
 
     fn start_walk(&mut self, cx: &mut Context<'_>) {
-        let target = Key::of(&self.key);
-        let seeds = cx.table.view().closest(&target, cx.config.lookup.k.get());
-        self.walk = Some(Walk::new(target, cx.walk_limits(), seeds, cx.now.monotonic));
+        self.walk = Some(cx.walk(Key::of(&self.key)));
         self.advance(cx);
     }
 
     /// Asks whoever is next, or ends.
     fn advance(&mut self, cx: &mut Context<'_>) {
         let Some(walk) = &mut self.walk else { return };
+        if cx.has_ended(walk) {
+            return self.end(cx);
+        }
         while let Some(to) = walk.next_peer() {
             let key = self.key.clone();
             let message = match self.goal {
@@ -196,9 +197,6 @@ impl Query {
                 Goal::Value(_) => Request::GetValue { key },
             };
             cx.send(to, message, 0);
-        }
-        if walk.has_ended() {
-            self.end(cx);
         }
     }
 

@@ -117,6 +117,30 @@ impl Walk {
         }
     }
 
+    /// Gives a walk that ended with fewer than k peers, because others failed, further peers to start from. Returns
+    /// whether it goes on.
+    pub(crate) fn refill<'a>(
+        &mut self,
+        seeds: impl IntoIterator<Item = &'a PeerInfo>,
+        now: Timestamp,
+    ) -> bool {
+        for seed in seeds {
+            self.candidates.add(seed, 1);
+        }
+        let heard = live(self.candidates.iter(), |candidate| candidate)
+            .take(self.limits.k)
+            .any(|candidate| candidate.state == State::Heard);
+        if heard {
+            self.phase = Phase::FollowUp { until: now + self.limits.follow_up };
+        }
+        heard
+    }
+
+    /// Whether the walk has ended with fewer than k peers although it has asked that many.
+    pub(crate) fn fell_short(&self) -> bool {
+        self.is_complete() && self.answered < self.limits.k && self.asked > self.answered
+    }
+
     /// Ends the walk now, with what has answered.
     pub(crate) fn stop(&mut self) {
         if !self.has_ended() {
@@ -295,6 +319,27 @@ mod tests {
             }
         }
         assert_eq!(walk.closest(), [&all[1], &all[3], &all[4], &all[5]].map(Clone::clone));
+    }
+
+    #[test]
+    fn a_walk_that_fell_short_goes_on_with_more_peers() {
+        let target = Key::of(b"t");
+        let all = peers(6, &target);
+        let mut walk = Walk::new(target, LIMITS, &all[..3], Timestamp::ZERO);
+        while !walk.has_ended() {
+            for info in ask_all(&mut walk) {
+                walk.failed(&info.peer, Timestamp::ZERO);
+            }
+        }
+        assert!(walk.fell_short());
+        assert!(!walk.refill(&all[..3], Timestamp::ZERO), "those have failed");
+        assert!(walk.refill(&all, Timestamp::ZERO));
+        assert_eq!(ask_all(&mut walk), all[3..]);
+        for info in &all[3..] {
+            walk.answered(&info.peer, [], Timestamp::ZERO);
+        }
+        assert!(walk.is_complete());
+        assert_eq!(walk.closest(), all[3..]);
     }
 
     #[test]

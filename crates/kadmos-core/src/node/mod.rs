@@ -31,6 +31,7 @@ use crate::operation::{Cost, Operation, OperationId, OperationKind, OperationOpt
 use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::publish::{Publish, Spread};
 use crate::record::{StoreReply, Validators};
+use crate::retry::RetryPolicy;
 use crate::routing::{Admission, Table};
 use crate::time::{Now, Timestamp};
 
@@ -403,7 +404,7 @@ impl Node {
     /// Sends a better value to holders of worse ones, on nobody's account and without retries: the next reader
     /// corrects what is left.
     fn correct(&mut self, record: Record, holders: Vec<PeerInfo>) {
-        let spread = Spread::new(Request::PutValue { record }, holders);
+        let spread = Spread::new(Request::PutValue { record }, holders, RetryPolicy::NEVER);
         let deadline = self.config.lookup.deadline;
         self.launch(
             Machine::Correction(spread),

@@ -88,13 +88,14 @@ impl Node {
         }
     }
 
-    /// Buckets, up to the deepest that has peers, that saw no lookup for `table.refresh_interval`; shallowest last.
+    /// Buckets, up to the deepest that has peers, that saw no lookup in the last half of `table.refresh_interval`;
+    /// shallowest last. Half, because a bucket that is refreshed at each interval is always a little younger than one.
     fn stale_buckets(&self) -> Vec<u16> {
         let deepest = self.table.view().buckets().map(|(prefix_len, _)| prefix_len).max().unwrap_or(0);
-        let interval = self.config.table.refresh_interval;
+        let fresh_for = self.config.table.refresh_interval / 2;
         let is_stale = |prefix_len: &u16| {
             let refreshed = self.upkeep.refreshed.get(usize::from(*prefix_len)).copied().flatten();
-            refreshed.is_none_or(|at| self.now.monotonic.since(at) >= interval)
+            refreshed.is_none_or(|at| self.now.monotonic.since(at) >= fresh_for)
         };
         (0..=deepest.min(REFRESH_PREFIX_MAX)).rev().filter(is_stale).collect()
     }

@@ -215,9 +215,7 @@ impl Publish {
     }
 
     fn start_walk(&mut self, cx: &mut Context<'_>) {
-        let target = Key::of(self.key());
-        let seeds = cx.table.view().closest(&target, cx.config.lookup.k.get());
-        let walk = Walk::new(target, cx.walk_limits(), seeds, cx.now.monotonic);
+        let walk = cx.walk(Key::of(self.key()));
         // The last tenth of the time is for sending, as go-libp2p-kad-dht keeps it.
         let until = cx.now.monotonic + cx.deadline() / 10 * 9;
         self.stage = Stage::Walking { walk, until };
@@ -227,10 +225,10 @@ impl Publish {
     fn advance(&mut self, cx: &mut Context<'_>) {
         let key = self.key().clone();
         let Stage::Walking { walk, .. } = &mut self.stage else { return };
-        while let Some(to) = walk.next_peer() {
-            cx.send(to, Request::FindNode { key: key.clone() }, 0);
-        }
-        if !walk.has_ended() {
+        if !cx.has_ended(walk) {
+            while let Some(to) = walk.next_peer() {
+                cx.send(to, Request::FindNode { key: key.clone() }, 0);
+            }
             return;
         }
         if let Some(error) = walk_failure(walk) {
@@ -242,7 +240,7 @@ impl Publish {
         }
         let hops = walk.hops();
         let holders = walk.closest();
-        let mut spread = Spread::new(self.request(cx.table.view().local()), holders);
+        let mut spread = Spread::new(self.request(cx.table.view().local()), holders, cx.config.retry);
         spread.start(cx);
         self.stage = Stage::Spreading { spread, hops };
         self.finish_if_spread(cx);

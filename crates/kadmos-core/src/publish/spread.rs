@@ -7,13 +7,15 @@ use crate::event::Refusal;
 use crate::machine::{Context, Effect};
 use crate::message::{Request, Response};
 use crate::peer::{Peer, PeerInfo};
+use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
 
 /// Sends one request to each of at most k holders and counts what became of it. Failures of the network are retried
-/// by `Config::retry`; refusals and broken answers are not.
+/// by the given policy; refusals and broken answers are not.
 #[derive(Debug)]
 pub(crate) struct Spread {
     request: Request,
+    retry: RetryPolicy,
     holders: Vec<Holder>,
 }
 
@@ -40,10 +42,10 @@ enum State {
 }
 
 impl Spread {
-    pub(crate) fn new(request: Request, holders: Vec<PeerInfo>) -> Self {
+    pub(crate) fn new(request: Request, holders: Vec<PeerInfo>, retry: RetryPolicy) -> Self {
         let holders =
             holders.into_iter().map(|info| Holder { info, failed_tries: 0, state: State::Waiting }).collect();
-        Self { request, holders }
+        Self { request, retry, holders }
     }
 
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
@@ -75,10 +77,10 @@ impl Spread {
     }
 
     pub(crate) fn failed(&mut self, cx: &mut Context<'_>, peer: &Peer, failure: RequestFailure) {
+        let retry = self.retry;
         let Some(holder) = self.waiting(peer) else { return };
         holder.failed_tries += 1;
-        let delay =
-            if failure.is_retryable() { cx.config.retry.delay(holder.failed_tries, cx.rng) } else { None };
+        let delay = if failure.is_retryable() { retry.delay(holder.failed_tries, cx.rng) } else { None };
         holder.state = match delay {
             Some(delay) => State::Retry { at: cx.now.monotonic + delay, failure },
             None => State::Failed(failure),
