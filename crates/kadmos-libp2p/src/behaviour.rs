@@ -186,6 +186,20 @@ impl Behaviour {
         self.identities.listens(peer, listen_addrs);
     }
 
+    /// Ends every operation of handles with [`OperationError::Closed`], as any later one will; the rest of the node
+    /// goes on until the behaviour is dropped, which closes handles too.
+    ///
+    /// [`OperationError::Closed`]: kadmos_core::error::OperationError::Closed
+    pub fn close(&mut self) {
+        self.abandoned = true;
+        self.commands.close();
+        // Dropping a command tells its sender.
+        while self.commands.try_recv().is_ok() {}
+        for id in self.operations.close() {
+            self.feed(Input::Cancel(id));
+        }
+    }
+
     /// Whether this node serves.
     pub fn mode(&self) -> Mode {
         self.mode

@@ -74,6 +74,11 @@ impl Operations {
         Poll::Pending
     }
 
+    /// Ends all operations without a result, which tells their callers that the node is gone.
+    pub(crate) fn close(&mut self) -> Vec<OperationId> {
+        std::mem::take(&mut self.running).into_keys().collect()
+    }
+
     /// Operations under way.
     pub(crate) fn len(&self) -> usize {
         self.running.len()

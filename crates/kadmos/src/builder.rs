@@ -1,21 +1,20 @@
 //! From settings to a running node.
 
-use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kadmos_core::{Config, Mode, Validators};
+use kadmos_libp2p::metrics::Metrics;
 use kadmos_libp2p::{Behaviour, Clock, Options, PeerAddrs, SessionLimits};
 use kadmos_store::{MemoryLimits, MemoryStore, Store};
+use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
-use libp2p::{Multiaddr, TransportError};
 
 use crate::error::BuildError;
-use crate::network;
 use crate::node::Node;
 use crate::task::Task;
+use crate::{listen, network};
 
 /// What a node says it is.
 const AGENT: &str = concat!("kadmos/", env!("CARGO_PKG_VERSION"));
@@ -197,13 +196,16 @@ impl DhtBuilder {
         }
         let mut listeners = Vec::with_capacity(self.listen.len());
         for addr in self.listen {
-            let id = swarm.listen_on(addr.clone()).map_err(|error| listen_error(&addr, &error))?;
-            listeners.push((id, addr));
+            listeners.push((listen::begin(&mut swarm, &addr)?, addr));
         }
         let (mut task, control) = Task::new(swarm);
         task.until_listening(listeners).await?;
-        let node = Node::new(local, dht, control, task.listen_addrs());
+        let metrics = Metrics::new(dht.counters().clone());
+        let (follower, events) = (metrics.clone(), dht.events());
+        let node = Node::new(local, dht, metrics, control, task.listen_addrs());
         runtime.spawn(task.run());
+        // Ends with the node: events hold no node alive.
+        runtime.spawn(async move { follower.follow(events).await });
         if !bootstrap.is_empty() {
             // The task was just started and ends only when the node is shut down.
             let _ = node.add_bootstrap_peers(bootstrap).await;
@@ -225,34 +227,4 @@ impl std::fmt::Debug for DhtBuilder {
 
 fn bootstrap_peer(addr: Multiaddr) -> Result<PeerAddrs, BuildError> {
     PeerAddrs::try_from(addr.clone()).map_err(|_| BuildError::BootstrapAddress { addr })
-}
-
-fn listen_error(addr: &Multiaddr, error: &TransportError<io::Error>) -> BuildError {
-    let addr = addr.clone();
-    match error {
-        TransportError::MultiaddrNotSupported(_) => BuildError::UnsupportedAddress { addr },
-        TransportError::Other(error) => listen_failed(addr, error),
-    }
-}
-
-/// Tells an address in use from other failures.
-pub(crate) fn listen_failed(addr: Multiaddr, error: &io::Error) -> BuildError {
-    if is_in_use(error) {
-        BuildError::AddressInUse { addr }
-    } else {
-        BuildError::Listen { addr, reason: error.to_string() }
-    }
-}
-
-/// Whether the system said so, under however many layers of transports.
-fn is_in_use(error: &io::Error) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        match error.downcast_ref::<io::Error>() {
-            Some(io) if io.kind() == io::ErrorKind::AddrInUse => return true,
-            Some(io) => cause = io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
-            None => cause = error.source(),
-        }
-    }
-    false
 }

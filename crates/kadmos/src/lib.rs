@@ -33,6 +33,7 @@
 
 mod builder;
 mod error;
+mod listen;
 mod network;
 mod node;
 mod ping;
@@ -48,6 +49,7 @@ pub use kadmos_libp2p::{
     Behaviour, BehaviourEvent, Clock, ClosestPeers, Counters, Dht, Events, FoundValue, Load, PeerAddrs,
     PeerAddrsError, Providers, PublishReport, SessionLimits, ValueFrom, Values,
 };
+pub use kadmos_libp2p::metrics::{self, Metrics};
 pub use kadmos_records::{amino_validators, ipns, pk};
 pub use kadmos_store::{MemoryLimits, MemoryStore, Store};
 pub use libp2p::identity::Keypair;
@@ -58,3 +60,8 @@ pub use {kadmos_core as core, kadmos_records as records, kadmos_store as store, 
 pub use self::builder::{ConnectionLimits, DhtBuilder};
 pub use self::error::{BuildError, ConnectError};
 pub use self::node::{Connection, Node};
+
+/// The examples of the repository's README, so that they are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

@@ -4,6 +4,8 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use kadmos_libp2p::Dht;
+use kadmos_libp2p::metrics::Metrics;
+use kadmos_store::StoreError;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -20,6 +22,7 @@ pub(crate) const CONTROLS_MAX: usize = 64;
 pub struct Node {
     peer_id: PeerId,
     dht: Dht,
+    metrics: Metrics,
     control: mpsc::Sender<Control>,
     listen_addrs: watch::Receiver<Vec<Multiaddr>>,
 }
@@ -50,10 +53,11 @@ impl Node {
     pub(crate) fn new(
         peer_id: PeerId,
         dht: Dht,
+        metrics: Metrics,
         control: mpsc::Sender<Control>,
         listen_addrs: watch::Receiver<Vec<Multiaddr>>,
     ) -> Self {
-        Self { peer_id, dht, control, listen_addrs }
+        Self { peer_id, dht, metrics, control, listen_addrs }
     }
 
     /// Who this node is.
@@ -103,6 +107,21 @@ impl Node {
         let (reply, connections) = oneshot::channel();
         self.request(Control::Connections(reply)).await?;
         connections.await.map_err(|_| ConnectError::Closed)
+    }
+
+    /// What has happened at this node, counted: a page for Prometheus in the OpenMetrics text format. What each line
+    /// means is in `docs/metrics.md`.
+    ///
+    /// Errors: [`StoreError`] when the store cannot tell how much it holds.
+    pub async fn scrape(&self) -> Result<String, StoreError> {
+        self.metrics.observe_table(&self.dht.table_now());
+        self.metrics.observe_store(&self.dht.store().stats().await?);
+        Ok(self.metrics.encode())
+    }
+
+    /// The registry behind [`Node::scrape`].
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Ends the node: running operations fail with [`kadmos_libp2p::error::OperationError::Closed`], connections are

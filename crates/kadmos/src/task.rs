@@ -11,8 +11,8 @@ use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::builder::listen_failed;
 use crate::error::{BuildError, ConnectError};
+use crate::listen;
 use crate::network::{Network, NetworkEvent};
 use crate::node::{CONTROLS_MAX, Connection, Control};
 
@@ -70,7 +70,7 @@ impl Task {
                 SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. }
                 | SwarmEvent::ListenerError { listener_id, error } => {
                     if let Some((_, addr)) = listeners.iter().find(|(id, _)| id == listener_id) {
-                        return Err(listen_failed(addr.clone(), error));
+                        return Err(listen::failed(addr.clone(), error));
                     }
                 }
                 _ => {}
@@ -105,6 +105,7 @@ impl Task {
     /// Closes all connections and listeners. What is left after a second is dropped.
     async fn close(mut self) {
         self.listen_addrs.send_replace(Vec::new());
+        self.swarm.behaviour_mut().dht.close();
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             // It is connected: it was a moment ago, and nothing has run since.

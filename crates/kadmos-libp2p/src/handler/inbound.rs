@@ -37,6 +37,8 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) struct Server<S> {
     budget: PeerBudget,
     streams: Vec<InStream<S>>,
+    /// Requests read.
+    requests: u64,
 }
 
 #[derive(Debug)]
@@ -91,7 +93,7 @@ enum End {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     pub(super) fn new(budget: PeerBudget) -> Self {
-        Self { budget, streams: Vec::new() }
+        Self { budget, streams: Vec::new(), requests: 0 }
     }
 
     /// Takes a stream that the peer opened, unless it has too many.
@@ -118,7 +120,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Now, scratch: &mut [u8], shared: &Arc<Shared>) {
         let mut index = 0;
         while index < self.streams.len() {
-            let mut turn = Turn { now, scratch: &mut *scratch, shared, budget: &mut self.budget };
+            let mut turn = Turn {
+                now,
+                scratch: &mut *scratch,
+                shared,
+                budget: &mut self.budget,
+                requests: &mut self.requests,
+            };
             match self.streams[index].poll(cx, &mut turn) {
                 Poll::Pending => index += 1,
                 Poll::Ready(end) => {
@@ -131,6 +139,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             }
         }
         self.bound_buffers(shared);
+    }
+
+    /// Whether a request is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.streams.iter().any(|stream| matches!(stream.state, State::Storing(_) | State::Writing(_)))
+    }
+
+    /// Requests read so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
     }
 
     /// When it wants to be polled again at the latest.
@@ -158,6 +176,7 @@ struct Turn<'a> {
     scratch: &'a mut [u8],
     shared: &'a Arc<Shared>,
     budget: &'a mut PeerBudget,
+    requests: &'a mut u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
@@ -188,6 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
             State::Reading => match self.framed.poll_frame(cx, turn.scratch) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(frame)) => {
+                    *turn.requests += 1;
                     self.idle_at = turn.now.monotonic + turn.shared.limits.stream_idle_timeout;
                     self.serve(&frame, turn)
                 }

@@ -7,10 +7,13 @@ mod outbound;
 mod pipe;
 mod upgrade;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use kadmos_core::error::RequestFailure;
+use kadmos_core::event::Refusal;
 use kadmos_core::message::{Request, Response};
 use kadmos_core::server::PeerBudget;
 use kadmos_core::{Mode, PeerId, RequestId, Timestamp};
@@ -92,7 +95,40 @@ pub struct Handler {
     /// What was reported last.
     serves: Option<bool>,
     timer: Timer,
+    activity: Activity,
     _gauge: Gauge,
+}
+
+/// Tells the swarm that the connection is in use.
+///
+/// The swarm starts a connection's idle time when it asks [`ConnectionHandler::connection_keep_alive`] and hears
+/// `false`, and restarts it only after it has heard `true` in between. Most requests begin and end between two
+/// questions, so one `true` is owed for them.
+#[derive(Debug, Default)]
+struct Activity {
+    owed: Cell<bool>,
+    /// Requests so far, ours and the peer's.
+    requests: u64,
+    /// When the last debt was made.
+    at: Timestamp,
+}
+
+/// A debt costs a poll of the connection, so there is at most one in this time; as much earlier may a connection end.
+const ACTIVITY_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Activity {
+    /// Notes how many requests there were so far; wakes the task when the swarm must ask.
+    fn note(&mut self, requests: u64, now: Timestamp, cx: &mut Context<'_>) {
+        let first = self.requests == 0;
+        if std::mem::replace(&mut self.requests, requests) == requests {
+            return;
+        }
+        if first || now.since(self.at) >= ACTIVITY_INTERVAL {
+            self.at = now;
+            self.owed.set(true);
+            cx.waker().wake_by_ref();
+        }
+    }
 }
 
 impl Handler {
@@ -105,6 +141,7 @@ impl Handler {
             support: None,
             serves: None,
             timer: Timer::default(),
+            activity: Activity::default(),
             _gauge: shared.counters.handler(),
             shared,
         }
@@ -137,10 +174,9 @@ impl ConnectionHandler for Handler {
         SubstreamProtocol::new(ServeUpgrade::new(offered), ())
     }
 
-    /// While anybody waits for the peer. A stream that the peer holds open keeps the connection by itself, for at
-    /// most [`crate::SessionLimits::stream_idle_timeout`] after its last request; parked ones of ours do not.
+    /// While a request is under way, either way. Streams alone, the peer's or parked ones of ours, keep nothing.
     fn connection_keep_alive(&self) -> bool {
-        self.session.is_busy()
+        self.activity.owed.take() || self.session.is_busy() || self.server.is_busy()
     }
 
     fn on_behaviour_event(&mut self, event: ToHandler) {
@@ -162,11 +198,13 @@ impl ConnectionHandler for Handler {
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
+                let mut stream = protocol;
+                stream.ignore_for_keep_alive();
                 // One that was negotiated while the mode changed.
                 if self.mode == Mode::Client {
-                    self.shared.counters.refused(kadmos_core::event::Refusal::NotServing);
+                    self.shared.counters.refused(Refusal::NotServing);
                 } else {
-                    self.server.accept(protocol, self.shared.now().monotonic, &self.shared);
+                    self.server.accept(stream, self.shared.now().monotonic, &self.shared);
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
@@ -212,6 +250,8 @@ impl ConnectionHandler for Handler {
                 Poll::Pending => {}
             }
             self.server.poll(cx, now, &mut scratch, &self.shared);
+            let requests = self.session.requests() + self.server.requests();
+            self.activity.note(requests, now.monotonic, cx);
             let deadlines = [self.session.next_deadline(), self.server.next_deadline()];
             let deadline = deadlines.into_iter().flatten().min();
             if self.timer.poll(cx, now.monotonic, deadline).is_pending() {

@@ -46,6 +46,8 @@ pub(super) struct Session<S> {
     opening: usize,
     streams: Vec<OutStream<S>>,
     reports: VecDeque<FromHandler>,
+    /// Requests taken.
+    requests: u64,
     /// Reused streams that broke.
     breaks: u32,
     /// Whether the peer has answered a second request on one stream.
@@ -118,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             opening: 0,
             streams: Vec::new(),
             reports: VecDeque::new(),
+            requests: 0,
             breaks: 0,
             reuse_proven: false,
         }
@@ -125,6 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Takes a request; it is answered by exactly one report, unless cancelled.
     pub(super) fn send(&mut self, request: Outgoing) {
+        self.requests += 1;
         if self.queue.len() >= self.limits.outbound_queue_max {
             self.fail(request.id, RequestFailure::Overloaded);
         } else {
@@ -196,6 +200,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             State::Busy(busy) => busy.request.deadline,
         });
         queued.chain(streams).min()
+    }
+
+    /// Requests taken so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
     }
 
     /// Whether anybody waits for the peer.

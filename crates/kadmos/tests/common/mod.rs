@@ -1,6 +1,8 @@
 //! Small networks on loopback.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod raw;
+
 use kadmos::{Config, DhtBuilder, Keypair, Mode, Multiaddr, Node};
 
 /// The private network of these tests.
@@ -40,4 +42,14 @@ pub(crate) async fn network(count: usize) -> Vec<Node> {
 /// The SHA-256 multihash with this digest byte.
 pub(crate) fn multihash(byte: u8) -> Vec<u8> {
     [&[0x12, 0x20][..], &[byte; 32]].concat()
+}
+
+/// Waits until `condition` holds, for at most 20 s.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}");
 }
