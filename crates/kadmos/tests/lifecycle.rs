@@ -36,7 +36,7 @@ async fn a_port_in_use_is_named_and_free_again_after_shutdown() {
         assert_eq!(error.fault(), Fault::Caller);
         first.shutdown().await;
         let second = again().start().await.unwrap();
-        assert_eq!(second.listen_addrs(), [taken.clone()]);
+        assert_eq!(second.listen_addrs(), std::slice::from_ref(&taken));
         second.shutdown().await;
     }
     no_tasks().await;
