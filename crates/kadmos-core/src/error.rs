@@ -268,3 +268,99 @@ pub struct PublishReport {
     /// The others, with the last failure of each.
     pub failed: Vec<(Peer, RequestFailure)>,
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    use super::*;
+
+    /// Message, fault and advice of one variant.
+    macro_rules! says {
+        ($($error:expr),* $(,)?) => {
+            vec![$(($error.to_string(), $error.fault(), $error.advice())),*]
+        };
+    }
+
+    /// Every variant of every operation's error. A new one must be added to the match that fails to compile below.
+    fn all() -> Vec<(alloc::string::String, Fault, &'static str)> {
+        use OperationError as Op;
+        let invalid = InvalidRecord::NoNamespace;
+        let mut all = says![
+            Op::NoPeers,
+            Op::NoAnswers { asked: 3 },
+            Op::TimedOut,
+            Op::Cancelled,
+            Op::TooMany,
+            Op::KeyLength { got: 81, max: 80 },
+            Op::Store { reason: "disk".into() },
+            Op::Closed,
+            ClosestPeersError::Operation(Op::NoPeers),
+            FindPeerError::Operation(Op::TimedOut),
+            FindPeerError::NotFound { answered: 2 },
+            FindPeerError::IsSelf,
+            FindProvidersError::Operation(Op::Closed),
+            GetValueError::Operation(Op::TooMany),
+            GetValueError::NotFound { answered: 2 },
+            GetValueError::Key { invalid: invalid.clone() },
+            PutValueError::Operation(Op::NoPeers),
+            PutValueError::Invalid { invalid },
+            PutValueError::Outdated,
+            PutValueError::TooLarge { got: 2, max: 1 },
+            PutValueError::NotStored { attempted: 20, failed: vec![] },
+            ProvideError::Operation(Op::NoPeers),
+            ProvideError::NoAddresses,
+            ProvideError::NotSent { attempted: 20, failed: vec![] },
+            BootstrapError::Operation(Op::NoPeers),
+            BootstrapError::NoSources,
+            BootstrapError::Unreachable { tried: 4 },
+        ];
+        all.extend(says![
+            RequestFailure::Unreachable,
+            RequestFailure::TimedOut,
+            RequestFailure::Closed,
+            RequestFailure::Unsupported,
+            RequestFailure::Malformed,
+            RequestFailure::Overloaded,
+        ]);
+        all
+    }
+
+    /// Not called: it stops compiling when a variant is added that [`all`] does not know.
+    #[allow(dead_code, reason = "compiled, not run")]
+    fn complete(find: &FindPeerError, get: &GetValueError, put: &PutValueError, provide: &ProvideError) {
+        match find {
+            FindPeerError::Operation(_) | FindPeerError::NotFound { .. } | FindPeerError::IsSelf => {}
+        }
+        match get {
+            GetValueError::Operation(_) | GetValueError::NotFound { .. } | GetValueError::Key { .. } => {}
+        }
+        match put {
+            PutValueError::Operation(_)
+            | PutValueError::Invalid { .. }
+            | PutValueError::Outdated
+            | PutValueError::TooLarge { .. }
+            | PutValueError::NotStored { .. } => {}
+        }
+        match provide {
+            ProvideError::Operation(_) | ProvideError::NoAddresses | ProvideError::NotSent { .. } => {}
+        }
+    }
+
+    #[test]
+    fn every_error_says_what_happened_whose_fault_it_is_and_what_to_do() {
+        for (message, _, advice) in all() {
+            assert!(message.len() > 10 && !message.ends_with('.'), "{message}");
+            assert!(advice.len() > 10, "{message}: {advice}");
+            assert_ne!(message, advice);
+        }
+    }
+
+    #[test]
+    fn wrapped_errors_keep_their_fault() {
+        assert_eq!(GetValueError::Operation(OperationError::TooMany).fault(), Fault::Us);
+        assert_eq!(ProvideError::Operation(OperationError::TimedOut).fault(), Fault::Network);
+        assert!(RequestFailure::TimedOut.is_retryable() && !RequestFailure::Malformed.is_retryable());
+    }
+}
