@@ -275,6 +275,9 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+    use crate::node::{InputError, RequestId, StoreId};
+    use crate::operation::OperationId;
+    use crate::peer::PeerIdError;
 
     /// Message, fault and advice of one variant.
     macro_rules! says {
@@ -286,7 +289,6 @@ mod tests {
     /// Every variant of every operation's error. A new one must be added to the match that fails to compile below.
     fn all() -> Vec<(alloc::string::String, Fault, &'static str)> {
         use OperationError as Op;
-        let invalid = InvalidRecord::NoNamespace;
         let mut all = says![
             Op::NoPeers,
             Op::NoAnswers { asked: 3 },
@@ -303,9 +305,9 @@ mod tests {
             FindProvidersError::Operation(Op::Closed),
             GetValueError::Operation(Op::TooMany),
             GetValueError::NotFound { answered: 2 },
-            GetValueError::Key { invalid: invalid.clone() },
+            GetValueError::Key { invalid: InvalidRecord::NoNamespace },
             PutValueError::Operation(Op::NoPeers),
-            PutValueError::Invalid { invalid },
+            PutValueError::Invalid { invalid: InvalidRecord::NoNamespace },
             PutValueError::Outdated,
             PutValueError::TooLarge { got: 2, max: 1 },
             PutValueError::NotStored { attempted: 20, failed: vec![] },
@@ -323,6 +325,15 @@ mod tests {
             RequestFailure::Unsupported,
             RequestFailure::Malformed,
             RequestFailure::Overloaded,
+        ]);
+        all.extend(says![
+            InvalidRecord::NoNamespace,
+            InvalidRecord::UnknownNamespace { namespace: "x".into() },
+            InvalidRecord::Refused { code: "x", reason: "it was refused".into() },
+            InputError::DuplicateOperation(OperationId(1)),
+            InputError::UnknownRequest(RequestId(1)),
+            InputError::UnknownStore(StoreId(1)),
+            PeerIdError { len: 3 },
         ]);
         all
     }

@@ -7,6 +7,7 @@ use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 
 use crate::addr::AddrList;
+use crate::error::Fault;
 use crate::key::Key;
 
 /// The raw bytes of a libp2p peer id: a multihash, either SHA-256 (34 bytes) or identity (up to 44 bytes).
@@ -99,6 +100,18 @@ impl fmt::Display for PeerId {
 pub struct PeerIdError {
     /// Bytes read.
     pub len: usize,
+}
+
+impl PeerIdError {
+    /// Whoever gave the bytes: the caller. Bytes from a peer are skipped instead.
+    pub const fn fault(&self) -> Fault {
+        Fault::Caller
+    }
+
+    /// What to do about it.
+    pub const fn advice(&self) -> &'static str {
+        "give the raw bytes of a libp2p peer id, not its text"
+    }
 }
 
 /// A peer's id and its place in the keyspace, hashed once and shared by reference count.

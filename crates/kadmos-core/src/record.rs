@@ -12,6 +12,7 @@ use core::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use crate::error::Fault;
 use crate::message::Record;
 use crate::peer::{Peer, PeerInfo};
 use crate::time::UnixTime;
@@ -105,6 +106,23 @@ pub enum InvalidRecord {
         /// What was read and what was expected.
         reason: String,
     },
+}
+
+impl InvalidRecord {
+    /// Whoever made the record: the caller when it is about to be stored, the peer when it came from one. The core
+    /// reports the first as an error and counts the second, so here it is the caller's.
+    pub const fn fault(&self) -> Fault {
+        Fault::Caller
+    }
+
+    /// What to do about it.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::NoNamespace => "begin the key with the namespace of its kind of value, such as /ipns/",
+            Self::UnknownNamespace { .. } => "register a validator for the namespace",
+            Self::Refused { .. } => "sign and encode the value as its namespace demands",
+        }
+    }
 }
 
 /// The rules for the values of one namespace.

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::addr::AddrList;
 use crate::config::Mode;
-use crate::error::RequestFailure;
+use crate::error::{Fault, RequestFailure};
 use crate::event::Event;
 use crate::message::{Request, Response};
 use crate::operation::{Operation, OperationId, OperationOptions, Update};
@@ -137,4 +137,20 @@ pub enum InputError {
     /// A store id that is not in flight.
     #[error("store operation {0:?} is not in flight")]
     UnknownStore(StoreId),
+}
+
+impl InputError {
+    /// The driver's, which is part of this node.
+    pub const fn fault(&self) -> Fault {
+        Fault::Us
+    }
+
+    /// What to do about it.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::DuplicateOperation(_) => "give each operation an id that was never used",
+            Self::UnknownRequest(_) => "nothing, if the request was cancelled; else report each request once",
+            Self::UnknownStore(_) => "report each store operation once",
+        }
+    }
 }
