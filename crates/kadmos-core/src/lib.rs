@@ -34,7 +34,7 @@ pub use addr::AddrList;
 pub use config::{AddressPolicy, Config, ConfigError, Mode};
 pub use event::Event;
 pub use key::{Distance, Key};
-pub use node::{Input, InputError, Node, Output, RequestId, StoreId};
+pub use node::{Input, InputError, Node, Output, Purpose, RequestId, StoreId};
 pub use operation::{Operation, OperationId, OperationOptions, Outcome, Update};
 pub use peer::{Peer, PeerId, PeerInfo};
 pub use record::{Reader, Validator, Validators};

@@ -78,7 +78,7 @@ impl Context<'_> {
 }
 
 /// An effect of a machine, which the node gives an id and turns into outputs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Effect {
     Send {
         to: PeerInfo,
@@ -106,7 +106,7 @@ pub(crate) enum Effect {
 }
 
 /// A running operation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Machine {
     Bootstrap(Bootstrap),
     /// Spreads a better value among holders of worse ones.

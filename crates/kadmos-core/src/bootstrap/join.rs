@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 /// Asks all bootstrap peers at once for our own id; as soon as one has answered, the refresh begins, and the others
 /// may still come in. A peer that does not answer delays nobody.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bootstrap {
     waiting: BTreeSet<PeerId>,
     tried: usize,

@@ -28,7 +28,7 @@ pub(crate) enum Buckets {
 
 /// First the own id, which completes the neighbourhood and tells how deep the table is; then the buckets, at most
 /// [`REFRESH_WALKS_MAX`] at once. go-libp2p-kad-dht refreshes one after the other and stops at the first gap.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refresh {
     buckets: Buckets,
     /// Buckets still to do, shallowest last; filled once the own lookup has ended.

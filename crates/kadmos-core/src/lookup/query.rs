@@ -23,14 +23,14 @@ use crate::record::{StoreReply, StoreRequest};
 use crate::time::Timestamp;
 
 /// A walk with a question. `walk` is `None` until the own store has answered, where it is asked first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Query {
     key: Bytes,
     goal: Goal,
     walk: Option<Walk>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Goal {
     ClosestPeers,
     Peer {

@@ -17,6 +17,7 @@ use rand_core::SeedableRng;
 pub use self::io::{Input, InputError, Output, RequestId, StoreId};
 use self::probes::Probes;
 use self::requests::InFlight;
+pub use self::requests::Purpose;
 use self::upkeep::Upkeep;
 use crate::addr::{self, AddrList};
 use crate::bootstrap::Bootstrap;
@@ -39,7 +40,9 @@ use crate::time::{Now, Timestamp};
 ///
 /// A driver's loop is: give one [`Input`], take every [`Output`], wait for the earliest of [`Node::next_timeout`], a
 /// command, a message. `Node` routes; what an operation does is in its own machine.
-#[derive(Debug)]
+///
+/// A clone goes on from the same state, and does the same when it is told the same.
+#[derive(Clone, Debug)]
 pub struct Node {
     config: Arc<Config>,
     validators: Arc<Validators>,
@@ -67,7 +70,7 @@ pub struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Serial(u64);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Running {
     machine: Machine,
     kind: OperationKind,

@@ -12,7 +12,7 @@ use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::routing::Admission;
 
 /// Strangers being asked, and strangers in line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Probes {
     asking: BTreeSet<PeerId>,
     waiting: VecDeque<PeerInfo>,

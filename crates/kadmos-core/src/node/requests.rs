@@ -3,20 +3,35 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{InputError, Node, Output, RequestId, Serial};
+use super::{InputError, Node, Output, RequestId, Running, Serial};
 use crate::error::{Fault, RequestFailure};
 use crate::event::{Event, Eviction};
-use crate::machine::Tag;
+use crate::machine::{Machine, Tag};
 use crate::message::{MessageKind, Request, Response};
+use crate::operation::OperationId;
 use crate::peer::{Peer, PeerInfo};
 use crate::time::Timestamp;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct InFlight {
     owner: Owner,
     to: PeerInfo,
     kind: MessageKind,
     sent: Timestamp,
+}
+
+/// On whose account a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// Of a user's operation.
+    Operation(OperationId),
+    /// Of a correction: a better value for a holder of a worse one.
+    Correction,
+    /// Of the table's: to see whether a peer answers.
+    Probe,
+    /// Of the table's: a refresh, or joining again.
+    Upkeep,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +55,18 @@ impl Node {
     pub(super) fn send_probe(&mut self, to: PeerInfo, message: Request) {
         let timeout = self.config.lookup.request_timeout;
         self.send(Owner::Probe, to, message, timeout);
+    }
+
+    /// On whose account a request is; `None` once it is no longer in flight. Simulators and meters charge by it.
+    pub fn purpose(&self, request: RequestId) -> Option<Purpose> {
+        Some(match self.requests.get(&request)?.owner {
+            Owner::Probe => Purpose::Probe,
+            Owner::Operation { serial, .. } => match self.running.get(&serial)?.as_ref() {
+                Running { user: Some(id), .. } => Purpose::Operation(*id),
+                Running { machine: Machine::Correction(_), .. } => Purpose::Correction,
+                Running { .. } => Purpose::Upkeep,
+            },
+        })
     }
 
     /// Whether a request to `peer` is under way whose answer will admit it anyway.

@@ -13,7 +13,7 @@ use crate::peer::PeerInfo;
 use crate::time::Timestamp;
 
 /// When what is next due. Nothing runs before the node's first input has told the time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Upkeep {
     refresh_at: Option<Timestamp>,
     rejoin_at: Option<Timestamp>,

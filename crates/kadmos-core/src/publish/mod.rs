@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 
 /// Finds the closest peers and sends them a record. Source: ipfs/specs kad-dht, "Content provider advertisement"
 /// and "Value storage".
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Publish {
     what: What,
     stage: Stage,
@@ -30,7 +30,7 @@ enum What {
     Value { record: Record },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     New,
     /// The own store tells what it holds.

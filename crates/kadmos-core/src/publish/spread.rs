@@ -12,14 +12,14 @@ use crate::time::Timestamp;
 
 /// Sends one request to each of at most k holders and counts what became of it. Failures of the network are retried
 /// by the given policy; refusals and broken answers are not.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Spread {
     request: Request,
     retry: RetryPolicy,
     holders: Vec<Holder>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Holder {
     info: PeerInfo,
     failed_tries: u32,

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 ///
 /// A peer that answers is never displaced by a stranger; a peer leaves when `failures_max` requests to it failed in
 /// a row, or when it no longer serves. Source: Kademlia paper 2.2; go-libp2p-kbucket.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     config: TableConfig,
     view: TableSnapshot,

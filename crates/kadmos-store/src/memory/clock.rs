@@ -10,7 +10,7 @@ use kadmos_core::time::{Now, UnixTime};
 pub(super) const STEP_MIN: Duration = Duration::from_secs(1_800);
 
 /// Keeps the store's own time: the wall clock as it was when first seen, not following when it is set.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Clock {
     /// Seconds by which the wall clock is ahead of the store's time: the sum of all steps noticed.
     ahead: i128,

@@ -6,7 +6,7 @@ use kadmos_core::time::UnixTime;
 
 /// Keys ordered by the date at which they want a visit. Each key is filed at most once; its owner remembers under
 /// which date.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct DueIndex<K>(BTreeSet<(UnixTime, K)>);
 
 impl<K: Clone + Ord> DueIndex<K> {

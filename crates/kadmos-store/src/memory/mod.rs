@@ -42,7 +42,7 @@ struct Inner {
     state: RwLock<State>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     clock: Clock,
     values: Values,
@@ -54,6 +54,13 @@ impl MemoryStore {
     pub fn new(limits: MemoryLimits) -> Self {
         let state = State { clock: Clock::default(), values: Values::new(), providers: Providers::new() };
         Self { inner: Arc::new(Inner { limits, state: RwLock::new(state) }) }
+    }
+
+    /// A store of its own with the same records. A clone shares them instead.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let state = self.read().clone();
+        Self { inner: Arc::new(Inner { limits: self.inner.limits.clone(), state: RwLock::new(state) }) }
     }
 
     /// See [`Store::put_values`], for one value.

@@ -26,7 +26,7 @@ const KEY_COST: usize = 288;
 const CLAIM_COST: usize = 2 * size_of::<Claim>();
 
 /// The provider records, by key, and what they cost.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Providers {
     keys: BTreeMap<Arc<[u8]>, Claims>,
     /// Every key, under [`Claims::due`].
@@ -38,7 +38,7 @@ pub(super) struct Providers {
 }
 
 /// The claims to provide one key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Claims {
     /// No claim expires before this date: a lower bound, so that renewing the earliest claim leaves the index alone.
     due: UnixTime,

@@ -18,7 +18,7 @@ const PLACE_COST: usize = 2 * size_of::<Option<Member>>();
 pub(super) type Place = u32;
 
 /// The providers, their addresses, and what they cost.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Roster {
     places: Vec<Option<Member>>,
     /// Places that are free. The lowest is taken first, so that the end empties and can be cut off.
@@ -28,7 +28,7 @@ pub(super) struct Roster {
 }
 
 /// One provider.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Member {
     info: PeerInfo,
     addrs_expire: UnixTime,

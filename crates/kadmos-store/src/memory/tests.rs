@@ -27,6 +27,18 @@ fn memory_store_conforms() {
 }
 
 #[test]
+fn forks_part_and_clones_do_not() {
+    let store = MemoryStore::default();
+    let now = UnixTime::from_secs(START);
+    store.add_provider(&record(1, 2, 3, (48, 24), now), now).unwrap();
+    let (fork, clone) = (store.fork(), store.clone());
+    store.add_provider(&record(1, 3, 3, (48, 24), now), now).unwrap();
+    assert_eq!([&store, &fork, &clone].map(|store| store.providers(&[1], 10, now).len()), [2, 1, 2]);
+    fork.add_provider(&record(4, 3, 3, (48, 24), now), now).unwrap();
+    assert!(store.providers(&[4], 10, now).is_empty());
+}
+
+#[test]
 fn store_survives_a_visitor_that_panics() {
     let store = MemoryStore::default();
     let now = UnixTime::from_secs(START);

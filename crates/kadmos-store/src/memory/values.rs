@@ -20,7 +20,7 @@ use crate::store::KeyPage;
 const VALUE_COST: usize = 400;
 
 /// The values, and what they cost.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Values {
     held: BTreeMap<Bytes, Held>,
     /// Every key, under its value's expiry.
@@ -29,7 +29,7 @@ pub(super) struct Values {
     versions: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     value: Bytes,
     received: UnixTime,

@@ -8,7 +8,7 @@ use crate::operation::Update;
 use crate::peer::{PeerId, PeerInfo};
 
 /// Distinct providers, each reported once, or twice when only the second report has addresses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ProviderSearch {
     count: usize,
     /// Whether the provider was reported with addresses. At most [`PROVIDERS_MAX`].

@@ -14,7 +14,7 @@ use crate::record::{StoreRequest, StoredValue, ValueFrom, ValueWrite};
 
 /// Source: ipfs/specs kad-dht, "Value retrieval" and "Entry correction". Unlike go's, the quorum is exact, and holders
 /// of worse values are corrected also when the quorum ends the walk early.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ValueSearch {
     quorum: usize,
     best: Option<ValueFrom>,
