@@ -38,7 +38,7 @@ pub(super) struct Providers {
 }
 
 /// The claims to provide one key.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Claims {
     /// No claim expires before this date: a lower bound, so that renewing the earliest claim leaves the index alone.
     due: UnixTime,
@@ -47,6 +47,13 @@ struct Claims {
     turn: AtomicUsize,
     /// In the order of announcement, oldest first.
     list: Vec<Claim>,
+}
+
+impl Clone for Claims {
+    fn clone(&self) -> Self {
+        let turn = AtomicUsize::new(self.turn.load(Ordering::Relaxed));
+        Self { due: self.due, turn, list: self.list.clone() }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
