@@ -26,7 +26,7 @@ pub(crate) fn quic() -> Multiaddr {
     "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()
 }
 
-/// `count` servers, all but the first joined through the first.
+/// `count` servers, all but the first joined through the first; each has all others in its table.
 pub(crate) async fn network(count: usize) -> Vec<Node> {
     let first = server().start().await.unwrap();
     let mut nodes = vec![first];
@@ -35,6 +35,10 @@ pub(crate) async fn network(count: usize) -> Vec<Node> {
         let joined = node.bootstrap().await.unwrap();
         assert_eq!(joined.answered, 1, "{joined:?}");
         nodes.push(node);
+    }
+    // A node that was asked takes the asker into its table once identify and a probe have ended.
+    for node in &nodes {
+        until("all know all", async || node.table_now().len() == count - 1).await;
     }
     nodes
 }
