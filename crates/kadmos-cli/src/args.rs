@@ -1,5 +1,8 @@
 //! The command line.
 
+// These comments are help texts: they are read in a terminal, where <peer id> is no HTML.
+#![allow(rustdoc::invalid_html_tags)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
