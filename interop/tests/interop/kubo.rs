@@ -286,7 +286,7 @@ async fn a_kubo_that_is_gone_is_evicted() {
     other.connect(Transport::Tcp.pick(&node.p2p_addrs())).await.unwrap();
     kadmos_node::admits(&node, other.peer_id()).await;
     let id = core_id(&kubo.id());
-    drop(kubo);
+    kubo.stop().await;
     let mut lookups = 0;
     while node.table().await.unwrap().get(&id).is_some() {
         lookups += 1;
