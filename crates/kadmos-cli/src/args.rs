@@ -133,7 +133,7 @@ pub(crate) struct Devnet {
     /// Number of nodes
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=1000))]
     pub(crate) nodes: u16,
-    /// Holders of each record, and bucket size
+    /// Holders of each record, and bucket size; 1 and 2 are too few for a network that has just begun
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) k: u16,
     /// Run the main job, judge it, and end

@@ -49,7 +49,9 @@ pub(super) async fn check(devnet: &Devnet, kind: &'static str, records: &[Publis
             }
             holders.add(held, held * 100 >= closest.len() * HOLDERS_PERCENT_MIN);
         }
-        if holders.all_held() || began.elapsed() >= ARRIVAL_TIMEOUT {
+        // A value's echo says that it is there, so there is nothing to wait for.
+        let may_arrive = records.iter().any(|record| matches!(record.content, Content::Provider(_)));
+        if holders.all_held() || !may_arrive || began.elapsed() >= ARRIVAL_TIMEOUT {
             return holders;
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -77,5 +79,47 @@ async fn holds(store: &Arc<dyn Store>, record: &Published) -> bool {
             Ok(stored) => stored.is_some_and(|stored| stored.record.value == value.as_slice()),
             Err(_) => false,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::args;
+    use crate::devnet::Progress;
+
+    /// Three records: one is published, one is not, and of one the holders have another value.
+    #[tokio::test]
+    async fn what_is_missing_or_different_is_noticed() {
+        let args = args::Devnet { nodes: 6, k: 3, check: true, seed: 3 };
+        let devnet = Devnet::start(&args, &Progress { began: Instant::now() }).await.unwrap();
+        let id = devnet.nodes()[1].node.peer_id();
+        let key = kadmos_records::pk::key(&id).to_vec();
+        let value = kadmos_records::pk::value(&devnet.nodes()[1].keypair.public()).to_vec();
+        devnet.nodes()[1].node.put_value(key.clone(), value.clone()).await.unwrap();
+
+        let published = Published { publisher: 1, key: key.clone(), content: Content::Value(value.clone()) };
+        let missing = Published { key: b"/pk/nobody".to_vec(), ..published.clone() };
+        let different = Published { content: Content::Value(b"else".to_vec()), ..published.clone() };
+        for (record, held, too_few) in [(published, 3, 0), (missing, 0, 1), (different, 0, 1)] {
+            let holders = check(&devnet, "pk", &[record]).await;
+            assert_eq!((holders.held(), holders.too_few), (held, too_few));
+        }
+        devnet.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn the_publisher_is_no_holder() {
+        let args = args::Devnet { nodes: 4, k: 4, check: true, seed: 4 };
+        let devnet = Devnet::start(&args, &Progress { began: Instant::now() }).await.unwrap();
+        let record = Published { publisher: 2, key: b"k".to_vec(), content: Content::Value(Vec::new()) };
+        let mut closest = true_closest(&devnet, &record);
+        let target = Key::of(b"k");
+        assert!(closest.is_sorted_by_key(|index| devnet.nodes()[*index].key.distance(&target)));
+        closest.sort_unstable();
+        assert_eq!(closest, [0, 1, 3]);
+        devnet.shutdown().await;
     }
 }

@@ -1,7 +1,7 @@
 //! Starting the nodes and joining them.
 
 use std::num::NonZeroUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use kadmos::{Config, DhtBuilder, Keypair, Mode, Node, PeerAddrs};
@@ -16,6 +16,12 @@ use crate::output::note;
 
 /// Nodes that join at once. Two processors make some 200 handshakes a second in a development build.
 const JOINING_AT_ONCE: usize = 8;
+/// Tables that have not changed for this long are taken to be settled: on one machine a probe takes some 10 ms.
+const SETTLED_AFTER: Duration = Duration::from_millis(300);
+/// Tables that change for longer than this never settle, and the check may begin.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the tables are looked at until then.
+const SETTLE_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Descriptors beside the nodes' connections and listeners.
 const OTHER_FILES: u64 = 256;
 
@@ -70,13 +76,37 @@ impl Devnet {
                 progress.tell(format_args!("{joined} of {count} nodes have joined"));
             }
         }
-        let sizes: Vec<usize> = self.nodes.iter().map(|member| member.node.table_now().len()).collect();
+        let settled = self.settle().await;
+        let sizes = self.table_sizes();
         progress.tell(format_args!(
-            "{count} nodes have joined; their tables have {} to {} peers",
+            "{count} nodes have joined; their tables have {} to {} peers{}",
             sizes.iter().min().unwrap_or(&0),
-            sizes.iter().max().unwrap_or(&0)
+            sizes.iter().max().unwrap_or(&0),
+            if settled { "" } else { ", and still grow" }
         ));
         Ok(())
+    }
+
+    /// Waits until no table has changed for a while: a node that has joined is still being probed and admitted by
+    /// those that it met. `false` when that takes too long.
+    async fn settle(&self) -> bool {
+        let began = Instant::now();
+        let (mut sizes, mut changed) = (self.table_sizes(), Instant::now());
+        while changed.elapsed() < SETTLED_AFTER {
+            if began.elapsed() > SETTLE_TIMEOUT {
+                return false;
+            }
+            tokio::time::sleep(SETTLE_LOOK_EVERY).await;
+            let now = self.table_sizes();
+            if now != sizes {
+                (sizes, changed) = (now, Instant::now());
+            }
+        }
+        true
+    }
+
+    fn table_sizes(&self) -> Vec<usize> {
+        self.nodes.iter().map(|member| member.node.table_now().len()).collect()
     }
 
     async fn join_one(&self, member: &Member) -> Result<(), Failure> {

@@ -102,6 +102,12 @@ impl Holders {
         self.too_few += usize::from(!is_enough);
     }
 
+    /// Holders found, of all records.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Whether each record is where it should be, everywhere.
     pub(super) fn all_held(&self) -> bool {
         self.held == self.records * self.expected
