@@ -35,6 +35,10 @@ pub const KEY_BYTES_MAX: usize = 1 << 10;
 /// private networks.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// Providers are added to an answer until it has this many bytes. libp2p-kad takes no longer answer with its default
+/// settings, and would find no provider at all; some 80 random ones of 160 bytes serve any client.
+pub const PROVIDERS_REPLY_BYTES_MAX: usize = 16 << 10;
+
 /// Providers given in one answer. Answers stay within 100 KiB, and 100 random providers serve any client.
 pub const PROVIDERS_PER_REPLY_MAX: usize = 100;
 
@@ -45,8 +49,9 @@ pub const INBOUND_STREAMS_MAX: usize = 32;
 /// others.
 pub const OUTBOUND_STREAMS_MAX: usize = 4;
 
-/// Requests waiting for a stream on one connection. One lookup sends a peer one request; 64 are many lookups at once.
-pub const OUTBOUND_QUEUE_MAX: usize = 64;
+/// Requests waiting for a stream on one connection. Each running operation asks a peer one thing at a time, so in the
+/// smallest network, where all of them meet at one peer, as many wait as operations run.
+pub const OUTBOUND_QUEUE_MAX: usize = OPERATIONS_MAX;
 
 /// A server stream without a request for this long is reset, as go-libp2p-kad-dht does.
 pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -160,6 +160,16 @@ impl Node {
         }
     }
 
+    /// Puts peers into the table unasked, as far as there is room: those of a table that was kept, or that somebody
+    /// knows to be right. Whoever has died meanwhile is found out as any peer is.
+    pub fn restore_table(&mut self, peers: impl IntoIterator<Item = PeerInfo>) {
+        for info in peers {
+            if !info.addrs.is_empty() {
+                self.table.insert(info, self.now.monotonic);
+            }
+        }
+    }
+
     /// The table.
     pub fn table(&self) -> &Table {
         &self.table

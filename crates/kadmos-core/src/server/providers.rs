@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Reply, Responder};
 use crate::event::Refusal;
-use crate::limits::PROVIDERS_PER_REPLY_MAX;
+use crate::limits::{PROVIDERS_PER_REPLY_MAX, PROVIDERS_REPLY_BYTES_MAX};
 use crate::message::{Request, Response};
 use crate::peer::{PeerId, PeerInfo};
 use crate::record::{ProviderRecord, Read, Reader};
@@ -29,11 +29,15 @@ impl Responder {
         let mut closer = self.closer(&key, table, peer);
         let fixed = response_len(&Response::GetProviders { providers: Vec::new(), closer: Vec::new() }, &key);
         let mut used = self.truncate(&mut closer, fixed);
+        let message_bytes_max = self.config.protocol.message_bytes_max;
+        let modest_bytes_max = message_bytes_max.min(PROVIDERS_REPLY_BYTES_MAX);
         let mut providers = Vec::new();
         let read = reader.providers(&key, now.unix, &mut |provider| {
             let provider = self.shown_provider(provider, table);
             used += peer_len(&provider);
-            if used > self.config.protocol.message_bytes_max {
+            // One provider is better than none, even for readers that will drop a long answer.
+            let bytes_max = if providers.is_empty() { message_bytes_max } else { modest_bytes_max };
+            if used > bytes_max {
                 return ControlFlow::Break(());
             }
             providers.push(provider);
