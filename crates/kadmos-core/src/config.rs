@@ -175,6 +175,16 @@ impl Config {
         config
     }
 
+    /// Sets everything that is the network's k: peers in a result, holders of a record, peers in a bucket. `beta` is
+    /// lowered to it if need be.
+    #[must_use]
+    pub fn replication(mut self, k: NonZeroUsize) -> Self {
+        self.lookup.k = k;
+        self.lookup.beta = self.lookup.beta.min(k);
+        self.table.bucket_size = k;
+        self
+    }
+
     /// Whether the protocol id is one of IPFS's, whose rules are then enforced.
     pub fn is_ipfs(&self) -> bool {
         self.protocol.name.starts_with("/ipfs/")

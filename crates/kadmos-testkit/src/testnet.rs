@@ -100,9 +100,7 @@ impl TestnetBuilder {
     /// Peers in an answer, in a result and in a bucket. Default 20.
     #[must_use]
     pub fn k(mut self, k: NonZeroUsize) -> Self {
-        self.config.lookup.k = k;
-        self.config.lookup.beta = self.config.lookup.beta.min(k);
-        self.config.table.bucket_size = k;
+        self.config = self.config.replication(k);
         self
     }
 

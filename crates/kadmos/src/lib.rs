@@ -45,11 +45,11 @@ pub use kadmos_libp2p::error::{
     BootstrapError, ClosestPeersError, ConfigError, Fault, FindPeerError, FindProvidersError, GetValueError,
     OperationError, ProvideError, PutValueError, RequestFailure,
 };
+pub use kadmos_libp2p::metrics::{self, Metrics};
 pub use kadmos_libp2p::{
     Behaviour, BehaviourEvent, Clock, ClosestPeers, Counters, Dht, Events, FoundValue, Load, PeerAddrs,
     PeerAddrsError, Providers, PublishReport, SessionLimits, ValueFrom, Values,
 };
-pub use kadmos_libp2p::metrics::{self, Metrics};
 pub use kadmos_records::{amino_validators, ipns, pk};
 pub use kadmos_store::{MemoryLimits, MemoryStore, Store};
 pub use libp2p::identity::Keypair;

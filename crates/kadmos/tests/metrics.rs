@@ -17,7 +17,9 @@ async fn page_with(node: &kadmos::Node, lines: &[&str]) -> String {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), counted).await.unwrap_or_else(|_| panic!("waited for {lines:?}"))
+    tokio::time::timeout(Duration::from_secs(20), counted)
+        .await
+        .unwrap_or_else(|_| panic!("waited for {lines:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -149,9 +149,7 @@ impl Member {
     async fn start(seed: u64, index: u64, k: NonZeroUsize) -> Result<Self, Failure> {
         let keypair = keypair(seed, index)?;
         let mut config = Config::private(PROTOCOL);
-        config.lookup.k = k;
-        config.lookup.beta = config.lookup.beta.min(k);
-        config.table.bucket_size = k;
+        config = config.replication(k);
         // 0 would stand for a seed drawn by the node.
         config.seed = seed.wrapping_mul(1_000_003).wrapping_add(index).max(1);
         // An address and a port that are always there; the constant parses.
