@@ -148,8 +148,7 @@ impl Devnet {
 impl Member {
     async fn start(seed: u64, index: u64, k: NonZeroUsize) -> Result<Self, Failure> {
         let keypair = keypair(seed, index)?;
-        let mut config = Config::private(PROTOCOL);
-        config = config.replication(k);
+        let mut config = Config::private(PROTOCOL).replication(k);
         // 0 would stand for a seed drawn by the node.
         config.seed = seed.wrapping_mul(1_000_003).wrapping_add(index).max(1);
         // An address and a port that are always there; the constant parses.
