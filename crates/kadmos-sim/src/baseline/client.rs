@@ -1,0 +1,641 @@
+//! A modelled client: facts in, effects out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use kadmos_core::config::{Mode, TableConfig};
+use kadmos_core::error::{Fault, OperationError, RequestFailure};
+use kadmos_core::event::Eviction;
+use kadmos_core::message::{Request, Response};
+use kadmos_core::operation::{Cost, Outcome};
+use kadmos_core::routing::{Admission, Table};
+use kadmos_core::{
+    Event, Input, InputError, Now, Operation, OperationId, OperationOptions, Output, Peer, PeerId, PeerInfo,
+    Purpose, RequestId, Timestamp, Update,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+use super::job::{Goal, Job, Joining, Publishing};
+use super::size::SizeEstimator;
+use super::walk::Walk;
+use super::{Baseline, go, original};
+
+/// Bootstrap peers that are remembered, and contacted by a bootstrap.
+const BOOTSTRAP_PEERS_MAX: usize = 8;
+/// Peers whose failed dials are remembered; those whose time is up are then forgotten.
+const BACKOFFS_MAX: usize = 1_024;
+
+/// One client of a [`Baseline`]. The same contract as [`kadmos_core::Node`].
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(super) baseline: Baseline,
+    pub(super) now: Now,
+    pub(super) table: Table,
+    pub(super) rng: ChaCha8Rng,
+    pub(super) bootstrap_peers: Vec<PeerInfo>,
+    pub(super) jobs: BTreeMap<Serial, Job>,
+    next_serial: u64,
+    requests: BTreeMap<RequestId, Sent>,
+    next_request: u64,
+    retries: Vec<(Timestamp, Sent)>,
+    /// Requests that fail before anything is sent, to be told once the input at hand is dealt with.
+    stillborn: VecDeque<(RequestId, RequestFailure)>,
+    connected: BTreeSet<PeerId>,
+    /// Until when a peer is not dialled again.
+    backoffs: BTreeMap<PeerId, Timestamp>,
+    pub(super) sizes: SizeEstimator,
+    pub(super) refresh_at: Option<Timestamp>,
+    outputs: VecDeque<Output>,
+}
+
+/// Names a job inside the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Serial(u64);
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Of a walk.
+    Ask(Serial),
+    /// To a bootstrap peer, or of a bootstrap that is no walk.
+    Contact(Serial),
+    /// A record for a holder.
+    Put(Serial),
+    /// To see whether a server answers before it enters the table.
+    Probe,
+}
+
+impl Role {
+    fn serial(self) -> Option<Serial> {
+        match self {
+            Self::Ask(serial) | Self::Contact(serial) | Self::Put(serial) => Some(serial),
+            Self::Probe => None,
+        }
+    }
+}
+
+/// A request under way.
+#[derive(Clone, Debug)]
+struct Sent {
+    role: Role,
+    to: PeerInfo,
+    message: Request,
+    sent: Timestamp,
+    /// When its answer is too late; known once the connection is up.
+    answer_by: Option<Timestamp>,
+    /// Tries before this one.
+    tries: usize,
+}
+
+impl Client {
+    /// A client named `local`, with an empty table; `seed` decides all that it does by chance.
+    pub fn new(baseline: Baseline, local: Peer, mode: Mode, table: TableConfig, seed: u64) -> Self {
+        let table = TableConfig { failures_max: baseline.failures_max(), ..table };
+        Self {
+            baseline,
+            now: Now::default(),
+            table: Table::new(local, mode, table),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            bootstrap_peers: Vec::new(),
+            jobs: BTreeMap::new(),
+            next_serial: 0,
+            requests: BTreeMap::new(),
+            next_request: 0,
+            retries: Vec::new(),
+            stillborn: VecDeque::new(),
+            connected: BTreeSet::new(),
+            backoffs: BTreeMap::new(),
+            sizes: SizeEstimator::default(),
+            refresh_at: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Puts a peer into the table without asking it, as a table that was filled long ago has it. Returns whether
+    /// there was room.
+    pub fn remember(&mut self, peer: PeerInfo, now: Timestamp) -> bool {
+        self.table.insert(peer, now) == Admission::Room
+    }
+
+    /// Feeds one fact. Time never runs backwards: an older `now` counts as the latest one seen.
+    ///
+    /// Errors: [`InputError`] for ids the client does not know, as [`kadmos_core::Node::handle_input`].
+    pub fn handle_input(&mut self, now: Now, input: Input) -> Result<(), InputError> {
+        self.now.monotonic = self.now.monotonic.max(now.monotonic);
+        self.now.unix = now.unix;
+        if self.refresh_at.is_none() {
+            self.refresh_at = self.baseline.refresh_interval().map(|every| self.now.monotonic + every);
+        }
+        let result = self.handle(input);
+        while let Some((request, failure)) = self.stillborn.pop_front() {
+            self.request_failed(request, failure)?;
+        }
+        result
+    }
+
+    /// Takes the next effect; call until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the client next wants [`Input::Timeout`].
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let requests = self.requests.values().filter_map(|sent| sent.answer_by);
+        let retries = self.retries.iter().map(|(at, _)| *at);
+        let jobs = self.jobs.values().flat_map(|job| {
+            let walk = job.walk.as_ref();
+            [Some(job.deadline), walk.and(job.walk_until), walk.and_then(Walk::next_timeout)]
+                .into_iter()
+                .flatten()
+        });
+        requests.chain(retries).chain(jobs).chain(self.refresh_at).min()
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Whose behaviour this is.
+    pub fn baseline(&self) -> Baseline {
+        self.baseline
+    }
+
+    /// go's estimate of the network's size, once it has one.
+    pub fn network_size(&self) -> Option<f64> {
+        self.sizes.size(self.now.monotonic)
+    }
+
+    /// Operations under way, upkeep included.
+    pub fn running_operations(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Requests under way.
+    pub fn running_requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// On whose account a request is; `None` once it is no longer in flight.
+    pub fn purpose(&self, request: RequestId) -> Option<Purpose> {
+        let Some(serial) = self.requests.get(&request)?.role.serial() else { return Some(Purpose::Probe) };
+        let job = self.jobs.get(&serial)?;
+        Some(job.user.map_or(Purpose::Upkeep, Purpose::Operation))
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), InputError> {
+        match input {
+            Input::Timeout => self.handle_timeout(),
+            Input::Start { id, operation, options } => self.start(id, operation, options)?,
+            Input::Cancel(id) => {
+                let serial =
+                    self.jobs.iter().find(|(_, job)| job.user == Some(id)).map(|(serial, _)| *serial);
+                if let Some(job) = serial.and_then(|serial| self.jobs.remove(&serial)) {
+                    self.emit_ended(&job, id, Some(Fault::Caller));
+                }
+                self.drop_orphans();
+            }
+            Input::AddBootstrapPeers(peers) => {
+                self.bootstrap_peers.extend(peers);
+                self.bootstrap_peers.truncate(BOOTSTRAP_PEERS_MAX);
+            }
+            Input::AddPeer(info) => self.consider(info),
+            Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
+            Input::SetMode(mode) => {
+                if self.table.set_mode(mode) {
+                    self.outputs.push_back(Output::Event(Event::ModeChanged { mode }));
+                    self.outputs.push_back(Output::TableChanged { urgent: true });
+                }
+            }
+            Input::SetAddrs(addrs) => {
+                if self.table.set_local_addrs(addrs) {
+                    self.outputs.push_back(Output::TableChanged { urgent: false });
+                }
+            }
+            Input::Connected(id) => self.connected(id),
+            Input::Disconnected(id) => {
+                self.connected.remove(&id);
+            }
+            Input::Identified { peer, serves: true, addrs } => {
+                self.consider(PeerInfo::new(Peer::new(peer), addrs));
+            }
+            Input::Identified { peer, serves: false, .. } => {
+                self.evict(&Peer::new(peer), Eviction::NotServer)
+            }
+            Input::Answered { request, response } => self.request_answered(request, &response)?,
+            Input::Flushed(request) => self.request_flushed(request)?,
+            Input::Failed { request, failure } => {
+                if self.requests.contains_key(&request) {
+                    self.request_failed(request, failure)?;
+                } else {
+                    return Err(InputError::UnknownRequest(request));
+                }
+            }
+            // It never asks its store.
+            Input::Stored { id, .. } => return Err(InputError::UnknownStore(id)),
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = self.now.monotonic;
+        let late: Vec<_> = self
+            .requests
+            .iter()
+            .filter(|(_, sent)| sent.answer_by.is_some_and(|at| at <= now))
+            .map(|(request, _)| *request)
+            .collect();
+        for request in late {
+            self.outputs.push_back(Output::CancelRequest(request));
+            self.stillborn.push_back((request, RequestFailure::TimedOut));
+        }
+        let (due, waiting) = std::mem::take(&mut self.retries).into_iter().partition(|(at, _)| *at <= now);
+        self.retries = waiting;
+        for (_, sent) in due {
+            self.send(sent);
+        }
+        for serial in self.jobs.keys().copied().collect::<Vec<_>>() {
+            let Some(job) = self.jobs.get_mut(&serial) else { continue };
+            if job.deadline <= now {
+                self.finish(serial, true);
+                continue;
+            }
+            if let Some(walk) = &mut job.walk {
+                walk.handle_timeout(now);
+                self.advance(serial);
+            }
+        }
+        self.run_upkeep();
+    }
+
+    fn start(
+        &mut self,
+        id: OperationId,
+        operation: Operation,
+        options: OperationOptions,
+    ) -> Result<(), InputError> {
+        if self.jobs.values().any(|job| job.user == Some(id)) {
+            return Err(InputError::DuplicateOperation(id));
+        }
+        let kind = operation.kind();
+        self.outputs.push_back(Output::Event(Event::OperationStarted { operation: id, kind }));
+        let (key, goal) = match operation {
+            Operation::Bootstrap => (bytes::Bytes::new(), Goal::Bootstrap(Joining::default())),
+            Operation::ClosestPeers { key } => (key, Goal::Closest(Vec::new())),
+            Operation::FindPeer { id } => {
+                let key = bytes::Bytes::copy_from_slice(id.as_bytes());
+                (key, Goal::Peer { id, found: None, answered: 0 })
+            }
+            Operation::FindProviders { key, count } => {
+                (key, Goal::Providers { count, seen: BTreeSet::new() })
+            }
+            Operation::Provide { key } => {
+                let optimistic =
+                    (self.baseline == Baseline::GoOptimistic).then(|| self.network_size()).flatten();
+                let optimistic = optimistic.map(go::Thresholds::of);
+                (key, Goal::Provide(Publishing { optimistic, ..Publishing::default() }))
+            }
+            Operation::GetValue { .. } | Operation::PutValue { .. } => {
+                let reason = "values are not modelled".into();
+                let outcome = Outcome::failed(kind, OperationError::Store { reason });
+                self.outputs.push_back(Output::Update {
+                    id,
+                    update: Update::Ended { outcome, cost: Cost::default() },
+                });
+                return Ok(());
+            }
+        };
+        let job = self.job(Some(id), kind, key, goal, options.deadline);
+        self.launch(job);
+        Ok(())
+    }
+
+    pub(super) fn job(
+        &self,
+        user: Option<OperationId>,
+        kind: kadmos_core::operation::OperationKind,
+        key: bytes::Bytes,
+        goal: Goal,
+        deadline: Option<Duration>,
+    ) -> Job {
+        let started = self.now.monotonic;
+        Job {
+            user,
+            kind,
+            key,
+            started,
+            deadline: started + deadline.unwrap_or_else(|| self.baseline.deadline()),
+            walk_until: None,
+            walk: None,
+            goal,
+            hops: 0,
+            requests: 0,
+            failures: 0,
+            open: 0,
+        }
+    }
+
+    /// Begins an operation.
+    pub(super) fn launch(&mut self, job: Job) {
+        let serial = Serial(self.next_serial);
+        self.next_serial += 1;
+        let is_bootstrap = matches!(job.goal, Goal::Bootstrap(_));
+        let is_upkeep = job.user.is_none();
+        self.jobs.insert(serial, job);
+        match (is_bootstrap, is_upkeep) {
+            (true, true) => {} // a refresh begins with the table
+            (true, false) => self.begin_bootstrap(serial),
+            (false, _) => self.begin_walk(serial),
+        }
+        self.advance(serial);
+    }
+
+    /// Sends a request for the first time.
+    pub(super) fn ask(&mut self, role: Role, to: PeerInfo, message: Request) {
+        if let Some(job) = role.serial().and_then(|serial| self.jobs.get_mut(&serial)) {
+            job.open += 1;
+        }
+        self.send(Sent { role, to, message, sent: self.now.monotonic, answer_by: None, tries: 0 });
+    }
+
+    fn send(&mut self, mut sent: Sent) {
+        let now = self.now.monotonic;
+        if let Some(job) = sent.role.serial().and_then(|serial| self.jobs.get_mut(&serial)) {
+            job.requests += 1;
+        }
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        let is_connected = self.connected.contains(&sent.to.peer.id);
+        sent.sent = now;
+        sent.answer_by = (is_connected && sent.message.has_response()).then(|| now + self.answer_timeout());
+        let kind = sent.message.kind();
+        self.outputs.push_back(Output::Event(Event::RequestSent { kind, peer: sent.to.peer.clone() }));
+        let cannot_dial = !is_connected && (self.backs_off(&sent.to.peer) || self.lacks_address(&sent));
+        if cannot_dial {
+            self.stillborn.push_back((request, RequestFailure::Unreachable));
+        } else {
+            let timeout = self.timeout(sent.role);
+            let (to, message) = (sent.to.clone(), sent.message.clone());
+            self.outputs.push_back(Output::Send { request, to, message, timeout });
+        }
+        self.requests.insert(request, sent);
+    }
+
+    /// From the decision to send until a request has failed, dial and answer together.
+    fn timeout(&self, role: Role) -> Duration {
+        match self.baseline {
+            Baseline::GoOptimistic if matches!(role, Role::Put(_)) => go::PUT_TIMEOUT,
+            Baseline::Go | Baseline::GoOptimistic => go::DIAL_TIMEOUT + go::READ_TIMEOUT,
+            Baseline::RustLibp2p => super::rust_libp2p::REQUEST_TIMEOUT,
+            Baseline::Original => original::NETWORK_TIMEOUT * 2,
+        }
+    }
+
+    /// From a request on a connection until its answer is too late.
+    fn answer_timeout(&self) -> Duration {
+        match self.baseline {
+            Baseline::Go | Baseline::GoOptimistic => go::READ_TIMEOUT,
+            Baseline::RustLibp2p => super::rust_libp2p::REQUEST_TIMEOUT / 2,
+            Baseline::Original => original::NETWORK_TIMEOUT,
+        }
+    }
+
+    /// Whether go's swarm refuses to dial a peer again.
+    fn backs_off(&self, peer: &Peer) -> bool {
+        self.backoffs.get(&peer.id).is_some_and(|until| *until > self.now.monotonic)
+    }
+
+    /// Whether the original does not know how to reach a peer: it keeps the addresses of peers that others named only
+    /// in its search for a peer. Source: `query_manager.dart`.
+    fn lacks_address(&self, sent: &Sent) -> bool {
+        let job = sent.role.serial().and_then(|serial| self.jobs.get(&serial));
+        self.baseline == Baseline::Original
+            && job.is_some_and(|job| matches!(job.goal, Goal::Provide(_) | Goal::Providers { .. }))
+            && !self.table.contains(&sent.to.peer.id)
+    }
+
+    fn connected(&mut self, id: PeerId) {
+        self.connected.insert(id);
+        self.backoffs.remove(&id);
+        let answer_by = self.now.monotonic + self.answer_timeout();
+        for sent in self.requests.values_mut() {
+            if sent.to.peer.id == id && sent.message.has_response() && sent.answer_by.is_none() {
+                sent.answer_by = Some(answer_by);
+            }
+        }
+    }
+
+    fn request_answered(&mut self, request: RequestId, response: &Response) -> Result<(), InputError> {
+        let Sent { role, to, message, sent, .. } =
+            self.requests.remove(&request).ok_or(InputError::UnknownRequest(request))?;
+        let (kind, elapsed) = (message.kind(), self.now.monotonic.since(sent));
+        self.outputs.push_back(Output::Event(Event::RequestAnswered {
+            kind,
+            peer: to.peer.clone(),
+            elapsed,
+        }));
+        self.table.answered(&to.peer.id, self.now.monotonic);
+        self.admit(to.clone());
+        let Some(serial) = role.serial() else { return Ok(()) };
+        let local = self.table.view().local().peer.clone();
+        let closer: Vec<_> = response
+            .closer()
+            .iter()
+            .filter(|info| info.peer != local && !info.addrs.is_empty())
+            .cloned()
+            .collect();
+        if let Some(job) = self.jobs.get_mut(&serial) {
+            job.open -= 1;
+            self.note_answer(serial, role, &to, response, &closer);
+            self.advance(serial);
+        }
+        Ok(())
+    }
+
+    fn request_flushed(&mut self, request: RequestId) -> Result<(), InputError> {
+        let Sent { role, to, message, sent, .. } =
+            self.requests.remove(&request).ok_or(InputError::UnknownRequest(request))?;
+        let (kind, elapsed) = (message.kind(), self.now.monotonic.since(sent));
+        self.outputs.push_back(Output::Event(Event::RequestAnswered {
+            kind,
+            peer: to.peer.clone(),
+            elapsed,
+        }));
+        let Some(serial) = role.serial() else { return Ok(()) };
+        if let Some(job) = self.jobs.get_mut(&serial) {
+            job.open -= 1;
+            if let Goal::Provide(publishing) = &mut job.goal {
+                publishing.ended(&to.peer, Ok(()));
+            }
+            self.advance(serial);
+        }
+        Ok(())
+    }
+
+    fn request_failed(&mut self, request: RequestId, failure: RequestFailure) -> Result<(), InputError> {
+        // Called off since it was noted.
+        let Some(sent) = self.requests.remove(&request) else { return Ok(()) };
+        let (kind, peer) = (sent.message.kind(), sent.to.peer.clone());
+        self.outputs.push_back(Output::Event(Event::RequestFailed { kind, peer: peer.clone(), failure }));
+        if failure == RequestFailure::Unreachable {
+            self.note_failed_dial(&peer);
+        }
+        let delay = (self.baseline == Baseline::Original && failure.is_retryable())
+            .then(|| original::RETRY_DELAYS.get(sent.tries))
+            .flatten();
+        if let (Some(delay), Some(serial)) = (delay, sent.role.serial()) {
+            if let Some(job) = self.jobs.get_mut(&serial) {
+                job.failures += 1;
+                let again = Sent { tries: sent.tries + 1, answer_by: None, ..sent };
+                self.retries.push((self.now.monotonic + *delay, again));
+            }
+            return Ok(());
+        }
+        if failure == RequestFailure::Unsupported {
+            self.evict(&peer, Eviction::NotServer);
+        } else if self.table.failed(&peer).is_some() {
+            self.evicted(peer.clone(), Eviction::Failed);
+        }
+        let Some(serial) = sent.role.serial() else { return Ok(()) };
+        if let Some(job) = self.jobs.get_mut(&serial) {
+            job.open -= 1;
+            job.failures += 1;
+            match (sent.role, &mut job.goal) {
+                (Role::Put(_), Goal::Provide(publishing)) => publishing.ended(&peer, Err(failure)),
+                _ => {
+                    if let Some(walk) = &mut job.walk {
+                        walk.failed(&peer);
+                    }
+                }
+            }
+            self.advance(serial);
+        }
+        Ok(())
+    }
+
+    fn note_failed_dial(&mut self, peer: &Peer) {
+        if !matches!(self.baseline, Baseline::Go | Baseline::GoOptimistic) || self.backs_off(peer) {
+            return;
+        }
+        let now = self.now.monotonic;
+        if self.backoffs.len() >= BACKOFFS_MAX {
+            self.backoffs.retain(|_, until| *until > now);
+        }
+        if self.backoffs.len() < BACKOFFS_MAX {
+            self.backoffs.insert(peer.id, now + go::DIAL_BACKOFF);
+        }
+    }
+
+    /// Calls off the requests of a job's walk to peers that `which` picks.
+    pub(super) fn call_off(&mut self, serial: Serial, which: impl Fn(&Peer) -> bool) {
+        let is_off = |sent: &Sent| sent.role == Role::Ask(serial) && which(&sent.to.peer);
+        let off: Vec<_> =
+            self.requests.iter().filter(|(_, sent)| is_off(sent)).map(|(request, _)| *request).collect();
+        let tries = self.retries.len();
+        self.retries.retain(|(_, sent)| !is_off(sent));
+        if let Some(job) = self.jobs.get_mut(&serial) {
+            job.open -= off.len() + tries - self.retries.len();
+        }
+        for request in off {
+            self.requests.remove(&request);
+            self.outputs.push_back(Output::CancelRequest(request));
+        }
+    }
+
+    /// Calls off what belongs to jobs that are over.
+    pub(super) fn drop_orphans(&mut self) {
+        let is_orphan = |role: Role| role.serial().is_some_and(|serial| !self.jobs.contains_key(&serial));
+        let orphans: Vec<_> = self
+            .requests
+            .iter()
+            .filter(|(_, sent)| is_orphan(sent.role))
+            .map(|(request, _)| *request)
+            .collect();
+        self.retries
+            .retain(|(_, sent)| sent.role.serial().is_none_or(|serial| self.jobs.contains_key(&serial)));
+        for request in orphans {
+            self.requests.remove(&request);
+            self.outputs.push_back(Output::CancelRequest(request));
+        }
+    }
+
+    pub(super) fn is_connected(&self, peer: &Peer) -> bool {
+        self.connected.contains(&peer.id)
+    }
+
+    /// Tells a job's user how it ended; a job whose sends go on lives on without a user.
+    pub(super) fn tell_ended(&mut self, job: &mut Job, expired: bool) {
+        let Some(id) = job.user.take() else { return };
+        let outcome = job.outcome(expired, self.table.view().len());
+        self.emit_ended(job, id, outcome.fault());
+        let cost = self.cost(job);
+        self.outputs.push_back(Output::Update { id, update: Update::Ended { outcome, cost } });
+    }
+
+    pub(super) fn tell(&mut self, id: OperationId, update: Update) {
+        self.outputs.push_back(Output::Update { id, update });
+    }
+
+    fn emit_ended(&mut self, job: &Job, operation: OperationId, fault: Option<Fault>) {
+        let Cost { requests, failures, hops, elapsed } = self.cost(job);
+        let kind = job.kind;
+        self.outputs.push_back(Output::Event(Event::OperationEnded {
+            operation,
+            kind,
+            fault,
+            requests,
+            failures,
+            hops,
+            elapsed,
+        }));
+    }
+
+    fn cost(&self, job: &Job) -> Cost {
+        let hops = job.hops.max(job.walk.as_ref().map_or(0, Walk::hops));
+        let elapsed = self.now.monotonic.since(job.started);
+        Cost { requests: job.requests, failures: job.failures, hops, elapsed }
+    }
+
+    /// A peer that answered may enter the table.
+    pub(super) fn admit(&mut self, info: PeerInfo) {
+        if info.addrs.is_empty() || self.table.contains(&info.peer.id) {
+            return;
+        }
+        let prefix_len = self.table.prefix_len(&info.peer.key);
+        let peer = info.peer.clone();
+        if self.table.insert(info, self.now.monotonic) == Admission::Room {
+            self.outputs.push_back(Output::Event(Event::PeerAdmitted { peer, prefix_len }));
+            self.outputs.push_back(Output::TableChanged { urgent: false });
+        }
+    }
+
+    fn evict(&mut self, peer: &Peer, reason: Eviction) {
+        if self.table.remove(peer).is_some() {
+            self.evicted(peer.clone(), reason);
+        }
+    }
+
+    fn evicted(&mut self, peer: Peer, reason: Eviction) {
+        self.outputs.push_back(Output::Event(Event::PeerEvicted { peer, reason }));
+        self.outputs.push_back(Output::TableChanged { urgent: true });
+    }
+
+    /// A server that connected, or of which somebody told.
+    ///
+    /// go asks it first (`dht.go`, `lookupCheck`); rust-libp2p and the original take whoever identifies as a server.
+    fn consider(&mut self, info: PeerInfo) {
+        if self.table.admission(&info.peer) != Admission::Room || info.addrs.is_empty() {
+            return;
+        }
+        match self.baseline {
+            Baseline::Original | Baseline::RustLibp2p => self.admit(info),
+            Baseline::Go | Baseline::GoOptimistic => {
+                if !self.requests.values().any(|sent| sent.to.peer == info.peer) {
+                    let key = bytes::Bytes::copy_from_slice(info.peer.id.as_bytes());
+                    self.ask(Role::Probe, info, Request::FindNode { key });
+                }
+            }
+        }
+    }
+}
