@@ -31,7 +31,7 @@ impl Side {
 }
 
 /// A connection, being dialled or up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connection {
     ends: [End; 2],
     /// One direction, in nanoseconds: half the round trip.
@@ -43,13 +43,15 @@ pub(crate) struct Connection {
 }
 
 /// What one node knows of a connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct End {
     pub(crate) node: NodeIndex,
     /// Whether this node has dialled; the listener may too, before it knows of the other's dial.
     pub(crate) dialled: bool,
     /// Whether the handshake is over at this end.
     pub(crate) up: bool,
+    /// When it was.
+    pub(crate) up_at: Timestamp,
     /// Requests that wait for the handshake, in order.
     pub(crate) waiting: Vec<Waiting>,
     /// What the node at the other end may still ask of this one.
@@ -57,7 +59,7 @@ pub(crate) struct End {
 }
 
 /// A request that waits for a handshake.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub(crate) request: RequestId,
     pub(crate) message: kadmos_core::message::Request,
@@ -80,12 +82,12 @@ impl Connection {
 
 impl End {
     fn new(node: NodeIndex) -> Self {
-        Self { node, dialled: false, up: false, waiting: Vec::new(), budget: None }
+        Self { node, dialled: false, up: false, up_at: Timestamp::ZERO, waiting: Vec::new(), budget: None }
     }
 }
 
 /// All connections of a world, and by node who is connected to whom.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     slots: Vec<(u32, Option<Connection>)>,
     free: Vec<u32>,
@@ -143,6 +145,12 @@ impl Connections {
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let (generation, connection) = self.slots.get_mut(id.slot as usize)?;
         if *generation == id.generation { connection.as_mut() } else { None }
+    }
+
+    /// As [`Connections::get_mut`], to look at.
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        let (generation, connection) = self.slots.get(id.slot as usize)?;
+        if *generation == id.generation { connection.as_ref() } else { None }
     }
 
     /// Forgets a connection.

@@ -6,11 +6,17 @@
 //! What is modelled, and what is not, is in `docs/simulator.md`.
 #![forbid(unsafe_code)]
 
+pub mod charges;
 mod connections;
 pub mod diff;
 mod driver;
+mod faults;
+mod keyspace;
+pub mod model;
 pub mod network;
 pub mod oracle;
+#[doc(hidden)]
+pub mod plant;
 mod queue;
 mod random;
 pub mod records;
@@ -22,7 +28,10 @@ pub mod trace;
 mod wire;
 pub mod world;
 
+pub use charges::Charges;
 pub use diff::{Divergence, diff};
+pub use faults::Keep;
+pub use model::{HopCosts, Model};
 pub use oracle::{Oracle, Ratio};
 pub use report::{OperationStats, RunReport, Spread};
 pub use run::{Phase, Progress, RunConfig, RunError, run};

@@ -43,11 +43,6 @@ pub const DATA_CENTRE_ACCESS_US: (u64, u64) = (1_000, 3_000);
 /// What a host on a home line adds to a round trip, in microseconds: cable and fibre lines between 8 and 35 ms.
 pub const HOME_ACCESS_US: (u64, u64) = (8_000, 35_000);
 
-/// Round trips from the decision to dial until the dialler may send its first request: the handshake of QUIC, after
-/// which the first stream is negotiated lazily, together with the request. go and rust-libp2p wait for one more
-/// (identify, or multistream). A cold request so takes 2 round trips, a warm one 1.
-pub const HANDSHAKE_ROUND_TRIPS: u64 = 1;
-
 /// An unused connection closes after this long. Source: libp2p-swarm 0.57, default of `idle_connection_timeout`.
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(10);
 
@@ -98,17 +93,23 @@ const TCP: u8 = 6;
 const PORT: u16 = 4_001;
 /// First octets 20 to 99 hold only public addresses.
 const FIRST_OCTETS: u32 = 80;
+/// Their /16 networks.
+const GROUPS: u32 = FIRST_OCTETS * 256;
 
-/// The address of host number `index`: `/ip4/<public address>/tcp/4001`, distinct for the first 1.3 billion hosts,
-/// and in different /16 networks for the first 20,480.
-pub fn addrs(peer: &PeerId, index: u32) -> AddrList {
-    AddrList::collect(peer, [addr(index).as_slice()])
+/// The address of host number `index`: `/ip4/<public address>/tcp/4001`, distinct for the first 1.3 billion hosts.
+/// `group` hosts in a row share a /16 network, of which there are 20,480.
+pub fn addrs(peer: &PeerId, index: u32, group: u32) -> AddrList {
+    AddrList::collect(peer, [addr(index, group).as_slice()])
 }
 
 /// See [`addrs`]. A peer is dialled successfully only at its own address.
-pub(crate) fn addr(index: u32) -> [u8; 8] {
-    let first = 20 + (index % FIRST_OCTETS) as u8; // 20 to 99
-    let [a, b, c, _] = (index / FIRST_OCTETS).to_le_bytes();
+pub(crate) fn addr(index: u32, group: u32) -> [u8; 8] {
+    // Within a block of networks, hosts are dealt out by group, and their place in the group comes third.
+    let (block, place) = (index / (GROUPS * group), index % (GROUPS * group));
+    let (network, host) = (place / group, block * group + place % group);
+    let first = 20 + (network % FIRST_OCTETS) as u8; // 20 to 99
+    let a = (network / FIRST_OCTETS) as u8; // 0 to 255
+    let [b, c, ..] = host.to_le_bytes();
     let [port_high, port_low] = PORT.to_be_bytes();
     [IP4, first, a, b, c, TCP, port_high, port_low]
 }
@@ -145,16 +146,20 @@ mod tests {
     }
 
     #[test]
-    fn every_host_has_its_own_public_address() {
+    fn every_host_has_its_own_public_address_in_its_group() {
         let peer = PeerId::from_digest([0; 32]);
-        let mut seen = BTreeSet::new();
-        for index in (0..30_000).chain([1 << 24, (1 << 24) + 1, 1 << 30]) {
-            let list = addrs(&peer, index);
-            assert_eq!(list.iter().collect::<Vec<_>>(), [addr(index).as_slice()]);
-            assert!(kadmos_core::addr::is_public(&addr(index)));
-            assert!(seen.insert(addr(index)), "{index}");
+        for group in [1, 4, 256] {
+            let mut seen = BTreeSet::new();
+            for index in (0..30_000).chain([1 << 24, (1 << 24) + 1, 1 << 30]) {
+                let list = addrs(&peer, index, group);
+                assert_eq!(list.iter().collect::<Vec<_>>(), [addr(index, group).as_slice()]);
+                assert!(kadmos_core::addr::is_public(&addr(index, group)));
+                assert!(seen.insert(addr(index, group)), "{index}");
+            }
+            let network = |index| addr(index, group)[1..3].to_vec();
+            let groups: BTreeSet<_> = (0..20_480).map(network).collect();
+            assert_eq!(groups.len() as u32, 20_480 / group);
+            assert!((0..1_000).all(|index| network(index) == network(index / group * group)));
         }
-        let groups: BTreeSet<_> = (0..20_480).map(|index| addr(index)[1..3].to_vec()).collect();
-        assert_eq!(groups.len(), 20_480);
     }
 }

@@ -10,7 +10,7 @@ use kadmos_core::Timestamp;
 /// The heap moves 24-byte keys; the events lie in a slab beside it. Time-outs, which are many, wait long and mostly
 /// find their work done, need no heap: they are pushed in the order in which they are due.
 /// Cost: O(log n) per push and pop, O(1) for time-outs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct EventQueue<E> {
     heap: BinaryHeap<Reverse<Place>>,
     /// Sorted, because [`EventQueue::push_timeout`] keeps it so.
@@ -24,7 +24,7 @@ pub(crate) struct EventQueue<E> {
 type Place = (Timestamp, u64, u32);
 
 /// An event that is due.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Due<E> {
     /// When.
     pub(crate) at: Timestamp,

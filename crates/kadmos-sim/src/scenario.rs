@@ -9,11 +9,16 @@ use kadmos_core::config::{AddressPolicy, Mode};
 use kadmos_core::peer::PeerInfo;
 use kadmos_core::{
     Config, ConfigError, Input, Node, Operation, OperationId, OperationOptions, Peer, PeerId, Timestamp,
+    Validators,
 };
 use kadmos_store::{MemoryLimits, MemoryStore};
 
+use crate::charges::Charges;
+use crate::keyspace::Keyspace;
+use crate::model::{HopCosts, Model};
 use crate::network::{Host, addrs};
-use crate::random::child_seed;
+use crate::plant::Plant;
+use crate::random::{child, child_seed};
 use crate::records;
 use crate::trace::Fact;
 use crate::world::{Event, NodeIndex, OperationReport, OperationState, SimNode, World};
@@ -40,8 +45,78 @@ pub struct WorldBuilder {
     seed: u64,
     start_spacing: Duration,
     wire: bool,
+    oracle_start: bool,
+    model: Model,
     config: Config,
+    plant: Option<Plant>,
 }
+
+/// What every node of a world is made by.
+#[derive(Debug)]
+pub(crate) struct Blueprint {
+    pub(crate) seed: u64,
+    pub(crate) wire: bool,
+    pub(crate) model: Model,
+    pub(crate) config: Arc<Config>,
+    pub(crate) validators: Arc<Validators>,
+    /// The nodes known beforehand: the first ones.
+    pub(crate) bootstrap: Vec<PeerInfo>,
+    pub(crate) plant: Option<Plant>,
+}
+
+impl Blueprint {
+    /// Nodes known beforehand.
+    pub(crate) fn bootstrap_len(&self) -> u32 {
+        self.bootstrap.len() as u32 // the builder takes a u32
+    }
+
+    pub(crate) fn info(&self, index: u32) -> PeerInfo {
+        let id = PeerId::from_digest(child_seed(self.seed, "id", u64::from(index)));
+        PeerInfo::new(Peer::new(id), addrs(&id, index, self.model.hosts_per_group.max(1)))
+    }
+
+    /// The core of a node that begins to run for the `incarnation`th time.
+    pub(crate) fn core(
+        &self,
+        info: &PeerInfo,
+        node: NodeIndex,
+        incarnation: u32,
+        mode: Mode,
+    ) -> Result<Node, ConfigError> {
+        let mut config = Config::clone(&self.config);
+        let index = u64::from(incarnation) << 32 | u64::from(node.as_u32());
+        let seed = child_seed(self.seed, "core", index);
+        config.seed = seed[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+        config.protocol.mode = mode;
+        if self.plant == Some(Plant::BrokenBound) {
+            config.table.bucket_size = config.table.bucket_size.saturating_add(1);
+        }
+        Node::new(info.peer.clone(), config, Arc::clone(&self.validators))
+    }
+
+    fn node(&self, info: PeerInfo, node: NodeIndex, mode: Mode) -> Result<SimNode, ConfigError> {
+        Ok(SimNode {
+            incarnation: 0,
+            core: self.core(&info, node, 0, mode)?,
+            store: MemoryStore::new(MemoryLimits::default()),
+            info,
+            host: Host::place(self.seed, node.as_u32()),
+            traits: self.model.traits(self.seed, node.as_u32()),
+            hops: self.model.hops,
+            undialable: Vec::new(),
+            ahead_secs: 0,
+            session: 0,
+            class: None,
+            charges: Charges::default(),
+            running: false,
+            wake_at: None,
+            in_flight: BTreeMap::new(),
+        })
+    }
+}
+
+/// The first number of an id that nobody answers at, far above those of nodes.
+const UNDIALABLE_FROM: u32 = 1 << 30;
 
 impl Default for WorldBuilder {
     fn default() -> Self {
@@ -54,7 +129,10 @@ impl Default for WorldBuilder {
             seed: 0,
             start_spacing: Duration::from_millis(100),
             wire: false,
+            oracle_start: false,
+            model: Model::calm(),
             config,
+            plant: None,
         }
     }
 }
@@ -99,9 +177,7 @@ impl WorldBuilder {
     /// Peers in an answer, in a result and in a bucket. Default 20.
     #[must_use]
     pub fn k(mut self, k: NonZeroUsize) -> Self {
-        self.config.lookup.k = k;
-        self.config.lookup.beta = self.config.lookup.beta.min(k);
-        self.config.table.bucket_size = k;
+        self.config = self.config.replication(k);
         self
     }
 
@@ -119,46 +195,124 @@ impl WorldBuilder {
         self
     }
 
+    /// What the network does. Default [`Model::calm`].
+    #[must_use]
+    pub fn model(mut self, model: Model) -> Self {
+        self.model = model;
+        self
+    }
+
+    /// Whether all nodes run from the beginning, with tables that were filled by somebody who knows everybody; each
+    /// still joins at its time. For networks whose joining would take too long. Default: no.
+    #[must_use]
+    pub fn oracle_start(mut self, oracle_start: bool) -> Self {
+        self.oracle_start = oracle_start;
+        self
+    }
+
+    /// Plants a bug.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn plant(mut self, plant: Option<Plant>) -> Self {
+        self.plant = plant;
+        self
+    }
+
     /// The world, at its beginning: nothing has happened, and each node's start waits in the queue.
     ///
     /// Errors: [`ConfigError`] when no node can work with the settings.
     pub fn build(self) -> Result<World, ConfigError> {
-        let validators = Arc::new(records::validators());
-        let infos: Vec<_> = (0..self.nodes + self.clients)
-            .map(|index| {
-                let id = PeerId::from_digest(child_seed(self.seed, "id", u64::from(index)));
-                PeerInfo::new(Peer::new(id), addrs(&id, index))
-            })
-            .collect();
-        let bootstrap: Vec<_> = infos.iter().take(self.bootstrap.min(self.nodes) as usize).cloned().collect();
-        let mut nodes = Vec::with_capacity(infos.len());
-        for (index, info) in (0..).zip(&infos) {
-            let mut config = self.config.clone();
-            let [seed @ .., _, _, _, _, _, _, _, _] = child_seed(self.seed, "core", u64::from(index));
-            config.seed = seed[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
-            config.protocol.mode = if index < self.nodes { Mode::Server } else { Mode::Client };
-            nodes.push(SimNode {
-                core: Node::new(info.peer.clone(), config, Arc::clone(&validators))?,
-                store: MemoryStore::new(MemoryLimits::default()),
-                info: info.clone(),
-                host: Host::place(self.seed, index),
-                bootstrap: bootstrap.iter().filter(|known| known.peer != info.peer).cloned().collect(),
-                running: false,
-                wake_at: None,
-                in_flight: BTreeMap::new(),
-            });
+        let mut blueprint = Blueprint {
+            seed: self.seed,
+            wire: self.wire,
+            model: self.model,
+            config: Arc::new(self.config),
+            validators: Arc::new(records::validators()),
+            bootstrap: Vec::new(),
+            plant: self.plant,
+        };
+        let infos: Vec<_> = (0..self.nodes + self.clients).map(|index| blueprint.info(index)).collect();
+        blueprint.bootstrap = infos.iter().take(self.bootstrap.min(self.nodes) as usize).cloned().collect();
+        let mut world = World::new(blueprint);
+        for (index, info) in (0..).zip(infos.iter()) {
+            let mode = if index < self.nodes { Mode::Server } else { Mode::Client };
+            world.add(info.clone(), mode)?;
         }
-        let mut world = World::new(self.wire, nodes, Arc::new(self.config), validators);
+        world.directory.sort_unstable();
+        world.hand_out_undialable(self.nodes);
+        if self.oracle_start {
+            world.fill_tables(&infos[..self.nodes as usize]);
+        }
         for node in world.nodes() {
             let place = node.as_u32().saturating_sub(self.bootstrap.saturating_sub(1));
+            let at = Timestamp::ZERO + self.start_spacing * place;
             world.starting += 1;
-            world.queue.push(Timestamp::ZERO + self.start_spacing * place, Event::NodeStarts(node));
+            let starts = Event::NodeStarts { node, session: 0 };
+            let joins = Event::NodeJoins { node, session: 0 };
+            world.queue.push(at, if self.oracle_start { joins } else { starts });
         }
         Ok(world)
     }
 }
 
 impl World {
+    /// Adds a node that begins to run now, and joins.
+    ///
+    /// Errors: none that [`WorldBuilder::build`] did not have.
+    pub fn join_new(&mut self, mode: Mode) -> Result<NodeIndex, ConfigError> {
+        let info = self.blueprint.info(self.nodes.len() as u32); // the builder takes a u32, and nobody adds 2^32
+        let node = self.add(info, mode)?;
+        self.directory.sort_unstable();
+        self.starting += 1;
+        self.queue.push(self.now, Event::NodeStarts { node, session: 0 });
+        Ok(node)
+    }
+
+    /// What a hop costs a node, when it differs from the model's. Panics: for an index of another world that is larger.
+    pub fn set_hops(&mut self, node: NodeIndex, hops: HopCosts) {
+        self.nodes[node.as_usize()].hops = hops;
+    }
+
+    fn add(&mut self, info: PeerInfo, mode: Mode) -> Result<NodeIndex, ConfigError> {
+        let node = NodeIndex::new(self.nodes.len() as u32); // as in `join_new`
+        self.directory.push((info.peer.key.prefix(), node));
+        self.nodes.push(self.blueprint.node(info, node, mode)?);
+        self.connections.add_node();
+        Ok(node)
+    }
+
+    /// Gives each server ids that nobody answers at: in each bucket as many beside a full one, or of all there are,
+    /// that the model's share is reached.
+    fn hand_out_undialable(&mut self, servers: u32) {
+        let blueprint = Arc::clone(&self.blueprint);
+        let count = blueprint.model.undialable_for(servers as usize) as u32; // below 1,000 times the servers
+        if count == 0 {
+            return;
+        }
+        let all = (0..count).map(|index| blueprint.info(UNDIALABLE_FROM + index)).collect();
+        let keyspace = Keyspace::new(all);
+        let per_bucket = blueprint.model.undialable_for(blueprint.config.table.bucket_size.get());
+        for (index, node) in (0..).zip(self.nodes.iter_mut().take(servers as usize)) {
+            let mut rng = child(blueprint.seed, "undialable", index);
+            node.undialable = keyspace.table_of(&node.info.peer.key, per_bucket, &mut rng);
+        }
+    }
+
+    /// Fills tables, and lets everybody run.
+    fn fill_tables(&mut self, servers: &[PeerInfo]) {
+        let keyspace = Keyspace::new(servers.to_vec());
+        let count = self.blueprint.config.table.bucket_size.get();
+        for (node, index) in self.nodes.iter_mut().zip(0..) {
+            let mut rng = child(self.blueprint.seed, "table", index);
+            let table = keyspace.table_of(&node.info.peer.key, count, &mut rng);
+            node.core.restore_table(table);
+            node.running = true;
+        }
+        for node in self.nodes() {
+            self.update_oracle(node);
+        }
+    }
+
     /// Gives a node something to do, with its settings.
     pub fn start_operation(&mut self, node: NodeIndex, operation: Operation) -> OperationId {
         self.start_operation_with(node, operation, OperationOptions::default())
@@ -206,9 +360,14 @@ impl World {
     /// Ends a node's process, without a word to anybody: the operating system closes its connections, and refuses
     /// new ones.
     pub fn stop(&mut self, node: NodeIndex) {
-        if !std::mem::take(&mut self.nodes[node.as_usize()].running) {
+        let state = &mut self.nodes[node.as_usize()];
+        state.class = None; // whoever comes and goes comes back; this one does not
+        if !std::mem::take(&mut state.running) {
             return;
         }
+        state.session += 1;
+        state.wake_at = None;
+        assert!(self.plant != Some(Plant::Crash) || state.incarnation == 0, "planted: stopped again");
         self.note(node, Fact::NodeStopped);
         self.update_oracle(node);
         self.nodes[node.as_usize()].in_flight.clear();
@@ -249,14 +408,27 @@ impl World {
     }
 
     /// A node begins to run, and joins.
-    pub(crate) fn start_node(&mut self, node: NodeIndex) {
-        self.starting -= 1;
-        self.note(node, Fact::NodeStarted);
+    pub(crate) fn start_node(&mut self, node: NodeIndex, session: u32) {
         let state = &mut self.nodes[node.as_usize()];
+        if state.session != session || state.running {
+            return; // it was stopped, or started otherwise, meanwhile
+        }
         state.running = true;
-        let addrs = state.info.addrs.clone();
-        let bootstrap = std::mem::take(&mut state.bootstrap);
+        self.note(node, Fact::NodeStarted);
         self.update_oracle(node);
+        self.begin_session(node);
+        self.join(node, session);
+    }
+
+    /// A running node hears its addresses and whom it may join through, and joins.
+    pub(crate) fn join(&mut self, node: NodeIndex, session: u32) {
+        let state = &self.nodes[node.as_usize()];
+        if state.session != session || !state.running {
+            return; // it was stopped meanwhile
+        }
+        let addrs = state.info.addrs.clone();
+        let known = self.blueprint.bootstrap.iter().filter(|known| known.peer != state.info.peer);
+        let bootstrap = known.cloned().collect();
         self.feed(node, Input::SetAddrs(addrs));
         self.feed(node, Input::AddBootstrapPeers(bootstrap));
         self.start_operation(node, Operation::Bootstrap);

@@ -16,13 +16,18 @@ use kadmos_core::{
     UnixTime, Update,
 };
 use kadmos_store::MemoryStore;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::charges::Charges;
 use crate::connections::{ConnectionId, Connections, Side};
+use crate::faults::Partition;
+use crate::model::{HopCosts, Model, SessionClass, Traits};
 use crate::network::Host;
 use crate::oracle::Oracle;
+use crate::plant::Plant;
 use crate::queue::EventQueue;
-use crate::scenario::WorldBuilder;
+use crate::scenario::{Blueprint, WorldBuilder};
 use crate::trace::{Fact, Observer, Trace, TraceEvent, TraceHash};
 
 /// Wall-clock time at the world's beginning, for the dates in records: 2026-01-01T00:00:00Z.
@@ -57,9 +62,11 @@ impl fmt::Display for NodeIndex {
 /// A set of nodes, the network between them and virtual time. Built by [`World::builder`]; the same builder makes the
 /// same world, and the same calls make the same things happen in it.
 ///
-/// One thread, no clock, no other randomness than the seed's.
-#[derive(Debug)]
+/// One thread, no clock, no other randomness than the seed's. A clone goes on from the same state by itself, watched by
+/// nobody: so different futures of one past are compared.
+#[derive(Clone, Debug)]
 pub struct World {
+    pub(crate) blueprint: Arc<Blueprint>,
     pub(crate) wire: bool,
     pub(crate) now: Timestamp,
     /// The number of the event at hand.
@@ -79,28 +86,76 @@ pub struct World {
     pub(crate) next_operation: u64,
     pub(crate) counters: Counters,
     pub(crate) violations: Vec<String>,
+    /// What messages meet on their way.
+    pub(crate) network_rng: ChaCha8Rng,
+    /// Messages per mille that are lost.
+    pub(crate) loss_per_mille: u32,
+    pub(crate) partitions: Vec<Partition>,
+    /// Whether nodes come and go.
+    pub(crate) churning: bool,
+    pub(crate) plant: Option<Plant>,
 }
 
 /// One node and what its driver knows.
 #[derive(Debug)]
 pub(crate) struct SimNode {
+    /// How often it has been started again.
+    pub(crate) incarnation: u32,
     pub(crate) core: Node,
     pub(crate) store: MemoryStore,
     pub(crate) info: PeerInfo,
     pub(crate) host: Host,
-    pub(crate) bootstrap: Vec<PeerInfo>,
+    pub(crate) traits: Traits,
+    pub(crate) hops: HopCosts,
+    /// Ids nobody answers at that it names to others.
+    pub(crate) undialable: Vec<PeerInfo>,
+    /// By how many seconds its wall clock is ahead of the world's.
+    pub(crate) ahead_secs: i64,
+    /// Counts what has ended or begun its sessions, so that outdated events are known.
+    pub(crate) session: u32,
+    pub(crate) class: Option<SessionClass>,
+    pub(crate) charges: Charges,
     pub(crate) running: bool,
     /// When the earliest [`Event::Timeout`] in the queue will wake it.
     pub(crate) wake_at: Option<Timestamp>,
-    /// Its requests that have not ended, with the connection of each, unless there can be none.
-    pub(crate) in_flight: BTreeMap<RequestId, Option<ConnectionId>>,
+    /// Its requests that have not ended.
+    pub(crate) in_flight: BTreeMap<RequestId, InFlight>,
+}
+
+/// The records of a copied node are its own.
+impl Clone for SimNode {
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core.clone(),
+            store: self.store.fork(),
+            info: self.info.clone(),
+            undialable: self.undialable.clone(),
+            in_flight: self.in_flight.clone(),
+            ..*self
+        }
+    }
+}
+
+/// A request that has not ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InFlight {
+    /// `None` when there can be none.
+    pub(crate) connection: Option<ConnectionId>,
+    /// When it fails if nothing has come by then.
+    pub(crate) expires: Timestamp,
 }
 
 /// What waits in the queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A node begins to run.
-    NodeStarts(NodeIndex),
+    NodeStarts { node: NodeIndex, session: u32 },
+    /// A node that has a table already joins.
+    NodeJoins { node: NodeIndex, session: u32 },
+    /// A node that comes and goes, comes.
+    SessionBegins { node: NodeIndex, session: u32 },
+    /// A node that comes and goes, goes.
+    SessionEnds { node: NodeIndex, session: u32 },
     /// A node asked to be woken.
     Timeout(NodeIndex),
     /// A user gives a node something to do.
@@ -132,6 +187,8 @@ pub(crate) enum Event {
     IdleCheck { connection: ConnectionId },
     /// A connection is found to be gone, or to have been refused.
     Lost { connection: ConnectionId },
+    /// Nothing has come over a connection for as long as it bears.
+    Severed { connection: ConnectionId },
 }
 
 /// What the world has counted since its beginning.
@@ -253,7 +310,7 @@ impl World {
         self.now
     }
 
-    /// The wall clock of every node: they agree.
+    /// The true date. The wall clocks of nodes agree with it unless they were set.
     pub fn unix(&self) -> UnixTime {
         WORLD_BEGAN + Duration::from_secs(self.now.as_nanos() / 1_000_000_000)
     }
@@ -261,6 +318,51 @@ impl World {
     /// Every node ever created, running or not.
     pub fn nodes(&self) -> impl Iterator<Item = NodeIndex> + use<> {
         (0..self.nodes.len() as u32).map(NodeIndex) // the builder takes a u32
+    }
+
+    /// What the network does.
+    pub fn model(&self) -> &Model {
+        &self.blueprint.model
+    }
+
+    /// What its host is like. Panics: as [`World::node`].
+    pub fn traits(&self, node: NodeIndex) -> Traits {
+        self.nodes[node.as_usize()].traits
+    }
+
+    /// Ids that nobody answers at and that a node names to others. Panics: as [`World::node`].
+    pub fn undialable(&self, node: NodeIndex) -> &[PeerInfo] {
+        &self.nodes[node.as_usize()].undialable
+    }
+
+    /// What a node has done since the beginning. Panics: as [`World::node`]. Cost: O(its connections).
+    pub fn charges(&self, node: NodeIndex) -> Charges {
+        let mut charges = self.nodes[node.as_usize()].charges;
+        for (_, id) in self.connections.of(node) {
+            if let Some(connection) = self.connections.get(*id) {
+                let end = connection.end(connection.side_of(node));
+                if end.up {
+                    charges.connected_ms += self.now.since(end.up_at).as_millis() as u64; // below a run's length
+                }
+            }
+        }
+        charges
+    }
+
+    /// What all nodes have done.
+    pub fn charges_of_all(&self) -> Charges {
+        let mut charges = Charges::default();
+        self.nodes().for_each(|node| charges.add(&self.charges(node)));
+        charges
+    }
+
+    /// The round trip between two nodes. Panics: as [`World::node`].
+    pub fn round_trip(&self, node: NodeIndex, peer: NodeIndex) -> Duration {
+        let full = self.host(node).round_trip(&self.host(peer));
+        match self.blueprint.model.round_trip_percent {
+            100 => full,
+            percent => full * percent / 100,
+        }
     }
 
     /// The core of a node.
@@ -309,6 +411,11 @@ impl World {
     /// What was counted.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// When the latest request of a node that has not ended will fail, if nothing comes by then.
+    pub fn requests_end_by(&self, node: NodeIndex) -> Option<Timestamp> {
+        self.nodes[node.as_usize()].in_flight.values().map(|in_flight| in_flight.expires).max()
     }
 
     /// Requests of a node that have not ended. Panics: as [`World::node`].
@@ -378,8 +485,24 @@ impl World {
         self.trace.is_halted()
     }
 
-    pub(crate) fn clock(&self) -> Now {
-        Now { monotonic: self.now, unix: self.unix() }
+    /// Both clocks of a node.
+    pub(crate) fn clock_of(&self, node: NodeIndex) -> Now {
+        let unix = self.unix();
+        let unix = match self.nodes[node.as_usize()].ahead_secs {
+            0 => unix,
+            ahead => UnixTime::from_secs(unix.as_secs().saturating_add_signed(ahead)),
+        };
+        Now { monotonic: self.now, unix }
+    }
+
+    /// Where a host would be whose id nobody has.
+    pub(crate) fn unknown_host(&self, key: &Key) -> Host {
+        Host::place(self.blueprint.seed, key.prefix() as u32) // any number: it is drawn from
+    }
+
+    /// Whether `addr` is the address of a node.
+    pub(crate) fn is_at(&self, node: NodeIndex, addr: &[u8]) -> bool {
+        self.info(node).addrs.iter().any(|own| own == addr)
     }
 
     /// Notes that something happened to `node`.
@@ -397,29 +520,17 @@ impl World {
         }
     }
 
-    pub(crate) fn new(
-        wire: bool,
-        nodes: Vec<SimNode>,
-        config: Arc<kadmos_core::Config>,
-        validators: Arc<kadmos_core::Validators>,
-    ) -> Self {
-        let mut directory: Vec<_> = nodes
-            .iter()
-            .zip(0..)
-            .map(|(node, index)| (node.info.peer.key.prefix(), NodeIndex(index)))
-            .collect();
-        directory.sort_unstable();
-        let mut connections = Connections::default();
-        nodes.iter().for_each(|_| connections.add_node());
+    /// A world without nodes.
+    pub(crate) fn new(blueprint: Blueprint) -> Self {
         Self {
-            wire,
+            wire: blueprint.wire,
             now: Timestamp::ZERO,
             sequence: 0,
             queue: EventQueue::default(),
-            nodes,
-            directory,
-            connections,
-            responder: Responder::new(config, validators),
+            nodes: Vec::new(),
+            directory: Vec::new(),
+            connections: Connections::default(),
+            responder: Responder::new(Arc::clone(&blueprint.config), Arc::clone(&blueprint.validators)),
             oracle: Oracle::default(),
             trace: Trace::default(),
             operations: BTreeMap::new(),
@@ -428,6 +539,12 @@ impl World {
             next_operation: 0,
             counters: Counters::default(),
             violations: Vec::new(),
+            network_rng: crate::random::child(blueprint.seed, "network", 0),
+            loss_per_mille: blueprint.model.loss_per_mille,
+            partitions: Vec::new(),
+            churning: false,
+            plant: blueprint.plant,
+            blueprint: Arc::new(blueprint),
         }
     }
 

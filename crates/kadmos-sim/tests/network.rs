@@ -104,7 +104,7 @@ fn dial_wrong_address_fails_in_time() {
         let began = world.now();
         let n1 = world.info(N1).clone();
         world.introduce(N0, PeerInfo::new(Peer::new(stranger), n1.addrs));
-        world.introduce(N0, PeerInfo::new(n1.peer, kadmos_sim::network::addrs(&stranger, 1_000)));
+        world.introduce(N0, PeerInfo::new(n1.peer, kadmos_sim::network::addrs(&stranger, 1_000, 1)));
         assert_eq!(world.requests_in_flight(N0), 2);
         world.run(Duration::from_secs(20));
         let failures: Vec<_> =

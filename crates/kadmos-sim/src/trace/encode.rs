@@ -73,6 +73,21 @@ pub(super) fn event(out: &mut Vec<u8>, event: &TraceEvent<'_>) {
             out.push(14);
             bytes(out, key);
         }
+        Fact::Sent { request, to, kind, expires } => {
+            out.extend([17, kind as u8]);
+            number(out, request.0);
+            index(out, to.unwrap_or(NodeIndex::new(u32::MAX)));
+            number(out, expires.as_nanos());
+        }
+        Fact::Cancelled(request) => {
+            out.push(18);
+            number(out, request.0);
+        }
+        Fact::NodeRestarted { kept_records } => out.extend([19, u8::from(kept_records)]),
+        Fact::ClockSet { ahead_secs } => {
+            out.push(20);
+            out.extend(ahead_secs.to_be_bytes());
+        }
         Fact::Core(event) => {
             out.push(15);
             core_event(out, event);

@@ -45,7 +45,18 @@ impl fmt::Display for TraceEvent<'_> {
             Fact::Answered { by, request, response } => {
                 write!(f, "answered by {by}, request {}: {}", request.0, Answer(response))
             }
-            Fact::Flushed(request) => write!(f, "request {} sent", request.0),
+            Fact::Sent { request, to, kind, .. } => {
+                write!(f, "request {} sent: {} to ", request.0, kind.label())?;
+                match to {
+                    Some(to) => write!(f, "{to}"),
+                    None => f.write_str("nobody"),
+                }
+            }
+            Fact::Cancelled(request) => write!(f, "request {} cancelled", request.0),
+            Fact::NodeRestarted { kept_records: true } => write!(f, "restarted with its records"),
+            Fact::NodeRestarted { kept_records: false } => write!(f, "restarted without records"),
+            Fact::ClockSet { ahead_secs } => write!(f, "clock set {ahead_secs} s ahead"),
+            Fact::Flushed(request) => write!(f, "request {} flushed", request.0),
             Fact::Failed { request, failure } => {
                 write!(f, "request {} failed: {}", request.0, failure.label())
             }

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use kadmos_core::config::Mode;
 use kadmos_core::error::RequestFailure;
 use kadmos_core::event::Refusal;
-use kadmos_core::message::{Request, Response};
+use kadmos_core::message::{MessageKind, Request, Response};
 use kadmos_core::record::StoreReply;
 use kadmos_core::{Event, Operation, OperationId, RequestId, StoreId, Timestamp, Update};
 use sha2::{Digest, Sha256};
@@ -38,6 +38,16 @@ pub enum Fact<'a> {
     NodeStarted,
     /// The node's process ended.
     NodeStopped,
+    /// The node began to run again, with nothing in its table.
+    NodeRestarted {
+        /// Whether it still has the records it held.
+        kept_records: bool,
+    },
+    /// The node's wall clock was set.
+    ClockSet {
+        /// By so many seconds it is now ahead of the world's.
+        ahead_secs: i64,
+    },
     /// The node was told to serve, or not to.
     ModeSet(Mode),
     /// The time the node had asked for came.
@@ -85,6 +95,19 @@ pub enum Fact<'a> {
         /// The answer.
         response: &'a Response,
     },
+    /// A request of the node's own was handed to the network.
+    Sent {
+        /// Which.
+        request: RequestId,
+        /// To whom; `None` when no node of the world has the id.
+        to: Option<NodeIndex>,
+        /// What kind of request.
+        kind: MessageKind,
+        /// When it fails if nothing has come by then.
+        expires: Timestamp,
+    },
+    /// A request of the node's own is no longer wanted.
+    Cancelled(RequestId),
     /// A request without an answer was sent.
     Flushed(RequestId),
     /// A request of the node's own failed.
@@ -156,6 +179,7 @@ pub(crate) struct Trace {
 }
 
 /// The last lines of a trace.
+#[derive(Clone)]
 struct Recorder {
     capacity: usize,
     lines: VecDeque<String>,
@@ -207,6 +231,20 @@ impl Trace {
 
     pub(crate) fn is_halted(&self) -> bool {
         self.halted
+    }
+}
+
+/// A copy of a world is watched by nobody.
+impl Clone for Trace {
+    fn clone(&self) -> Self {
+        Self {
+            hash: self.hash.clone(),
+            buffer: self.buffer.clone(),
+            events: self.events,
+            observers: Vec::new(),
+            recorder: self.recorder.clone(),
+            halted: self.halted,
+        }
     }
 }
 
