@@ -129,7 +129,7 @@ impl World {
     fn apply(&mut self, node: NodeIndex, input: Input) {
         self.counters.inputs += 1;
         let now = self.clock_of(node);
-        if let Err(error) = self.nodes[node.as_usize()].core.handle_input(now, input) {
+        if let Err(error) = self.nodes[node.as_usize()].handle_input(now, input) {
             self.violation(node, error);
         }
         self.perform_outputs(node);
@@ -141,11 +141,12 @@ impl World {
             return; // an earlier wish replaced this one
         }
         state.wake_at = None;
+        self.tend_store(node);
         let mut earliest = self.now;
-        if state.core.next_timeout().is_some_and(|at| at <= self.now) {
+        if state.next_timeout().is_some_and(|at| at <= self.now) {
             self.note(node, Fact::Timeout);
             self.apply(node, Input::Timeout);
-            if self.node(node).next_timeout().is_some_and(|at| at <= self.now) {
+            if self.nodes[node.as_usize()].next_timeout().is_some_and(|at| at <= self.now) {
                 self.violation(node, "wants the time-out again that it was just given");
                 earliest = self.now + Duration::from_millis(1); // else virtual time would stand still
             }
@@ -156,7 +157,7 @@ impl World {
     /// Makes sure that the node is woken when it asked for, but not before `earliest`.
     fn schedule_wake(&mut self, node: NodeIndex, earliest: kadmos_core::Timestamp) {
         let state = &mut self.nodes[node.as_usize()];
-        let Some(at) = state.core.next_timeout() else { return };
+        let Some(at) = state.next_timeout() else { return };
         let at = at.max(earliest);
         if state.wake_at.is_none_or(|scheduled| at < scheduled) {
             state.wake_at = Some(at);
@@ -166,7 +167,7 @@ impl World {
 
     #[cfg(not(feature = "canary-random-map"))]
     fn perform_outputs(&mut self, node: NodeIndex) {
-        while let Some(output) = self.nodes[node.as_usize()].core.poll_output() {
+        while let Some(output) = self.nodes[node.as_usize()].poll_output() {
             self.perform(node, output);
         }
     }
@@ -175,7 +176,7 @@ impl World {
     #[cfg(feature = "canary-random-map")]
     fn perform_outputs(&mut self, node: NodeIndex) {
         let mut sends = std::collections::HashMap::new();
-        while let Some(output) = self.nodes[node.as_usize()].core.poll_output() {
+        while let Some(output) = self.nodes[node.as_usize()].poll_output() {
             match output {
                 Output::Send { request, .. } => {
                     sends.insert(request, output);
@@ -214,8 +215,10 @@ impl World {
     }
 
     fn charge(&mut self, node: NodeIndex, request: RequestId) {
-        let SimNode { core, charges, .. } = &mut self.nodes[node.as_usize()];
-        *match core.purpose(request) {
+        let state = &mut self.nodes[node.as_usize()];
+        let purpose = state.purpose(request);
+        let SimNode { charges, .. } = state;
+        *match purpose {
             Some(Purpose::Probe) => &mut charges.probe_messages,
             Some(Purpose::Upkeep) => &mut charges.refresh_messages,
             Some(Purpose::Correction) => &mut charges.correction_messages,

@@ -99,6 +99,7 @@ impl World {
         let state = &mut self.nodes[node.as_usize()];
         state.ahead_secs = state.ahead_secs.saturating_add(secs);
         let ahead_secs = state.ahead_secs;
+        self.tend_store(node);
         self.note(node, Fact::ClockSet { ahead_secs });
     }
 
@@ -187,9 +188,12 @@ impl World {
             state.store = MemoryStore::new(MemoryLimits::default());
         }
         let (info, incarnation) = (state.info.clone(), state.incarnation);
-        let mode = state.core.table().view().mode();
+        let mode = state.table().view().mode();
         match self.blueprint.core(&info, node, incarnation, mode) {
-            Ok(core) => self.nodes[node.as_usize()].core = core,
+            Ok(core) => {
+                let state = &mut self.nodes[node.as_usize()];
+                (state.core, state.client) = (core, None);
+            }
             // The first one could work with the same settings.
             Err(error) => self.violation(node, error),
         }

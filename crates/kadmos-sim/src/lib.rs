@@ -6,6 +6,7 @@
 //! What is modelled, and what is not, is in `docs/simulator.md`.
 #![forbid(unsafe_code)]
 
+pub mod baseline;
 pub mod charges;
 mod connections;
 pub mod diff;
@@ -28,6 +29,7 @@ pub mod trace;
 mod wire;
 pub mod world;
 
+pub use baseline::Baseline;
 pub use charges::Charges;
 pub use diff::{Divergence, diff};
 pub use faults::Keep;

@@ -98,6 +98,7 @@ impl Blueprint {
         Ok(SimNode {
             incarnation: 0,
             core: self.core(&info, node, 0, mode)?,
+            client: None,
             store: MemoryStore::new(MemoryLimits::default()),
             info,
             host: Host::place(self.seed, node.as_u32()),

@@ -20,6 +20,9 @@ use crate::trace::Fact;
 use crate::wire;
 use crate::world::{Event, NodeIndex, World};
 
+/// Records looked at each time a store is tended.
+const EXPIRE_AT_ONCE: usize = 16;
+
 /// How often a write that another writer overtook is decided anew, as every driver must.
 const CONFLICTS_MAX: usize = 3;
 
@@ -71,7 +74,7 @@ impl World {
         let state = &self.nodes[node.as_usize()];
         let asked = (self.wire || !state.undialable.is_empty())
             .then(|| (message.kind(), Bytes::copy_from_slice(message.key())));
-        let reply = self.responder.respond(now, message, state.core.table().view(), &state.store, budget);
+        let reply = self.responder.respond(now, message, state.table().view(), &state.store, budget);
         match self.carry_out(node, &by_id, reply) {
             Served::Answer(mut response) => {
                 let response = match asked {
@@ -142,7 +145,14 @@ impl World {
 
     /// Whether a node takes requests.
     pub(crate) fn serves(&self, node: NodeIndex) -> bool {
-        self.node(node).table().view().mode() == Mode::Server
+        self.table(node).mode() == Mode::Server
+    }
+
+    /// Lets the store see both clocks, and drop a few of the records that have expired: what a driver does each now and
+    /// then. Here, as often as the node is woken, and that is every two minutes or more often.
+    pub(crate) fn tend_store(&self, node: NodeIndex) {
+        let now = self.clock_of(node);
+        self.nodes[node.as_usize()].store.expire(now, EXPIRE_AT_ONCE);
     }
 
     /// Runs a store operation of the node's own.
@@ -155,7 +165,7 @@ impl World {
         let mut reply = reply;
         for _ in 0..=CONFLICTS_MAX {
             let state = &self.nodes[node.as_usize()];
-            let table = state.core.table().view();
+            let table = state.table().view();
             reply = match reply {
                 Reply::Respond(response) => return Served::Answer(response),
                 Reply::Ignore(code) => return Served::Refused(code),

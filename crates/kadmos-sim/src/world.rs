@@ -19,6 +19,7 @@ use kadmos_store::MemoryStore;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Client;
 use crate::charges::Charges;
 use crate::connections::{ConnectionId, Connections, Side};
 use crate::faults::Partition;
@@ -102,6 +103,8 @@ pub(crate) struct SimNode {
     /// How often it has been started again.
     pub(crate) incarnation: u32,
     pub(crate) core: Node,
+    /// Who is driven in the core's place.
+    pub(crate) client: Option<Box<Client>>,
     pub(crate) store: MemoryStore,
     pub(crate) info: PeerInfo,
     pub(crate) host: Host,
@@ -127,6 +130,7 @@ impl Clone for SimNode {
     fn clone(&self) -> Self {
         Self {
             core: self.core.clone(),
+            client: self.client.clone(),
             store: self.store.fork(),
             info: self.info.clone(),
             undialable: self.undialable.clone(),
@@ -485,6 +489,43 @@ impl World {
         self.trace.is_halted()
     }
 
+    /// Operations that have not ended, by node.
+    pub fn running_operations_by_node(&self) -> BTreeMap<NodeIndex, usize> {
+        let mut running = BTreeMap::new();
+        for report in self.operations.values().filter(|report| report.is_running()) {
+            *running.entry(report.node).or_insert(0) += 1;
+        }
+        running
+    }
+
+    /// Whether a node holds a record for `key` that has not expired by its clock, a value or a provider's. Panics: as
+    /// [`World::node`].
+    pub fn holds(&self, node: NodeIndex, key: &[u8]) -> bool {
+        let unix = self.clock_of(node).unix;
+        let store = self.store(node);
+        store.value(key, unix).is_some() || !store.providers(key, 1, unix).is_empty()
+    }
+
+    /// The settings of every node, but for those that differ from node to node: mode and seed.
+    pub fn config(&self) -> &kadmos_core::Config {
+        &self.blueprint.config
+    }
+
+    /// As [`World::run`], but gives up when more than `events_max` events happen on the way. Returns whether it came to
+    /// the end.
+    pub fn run_bounded(&mut self, duration: Duration, events_max: u64) -> bool {
+        let until = self.now + duration;
+        for _ in 0..events_max {
+            if !self.step(until) {
+                if !self.is_halted() {
+                    self.now = self.now.max(until);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
     /// Both clocks of a node.
     pub(crate) fn clock_of(&self, node: NodeIndex) -> Now {
         let unix = self.unix();
@@ -550,9 +591,10 @@ impl World {
 
     /// Tells the oracle whether a node is part of the truth now.
     pub(crate) fn update_oracle(&mut self, node: NodeIndex) {
-        let SimNode { core, info, running, .. } = &self.nodes[node.as_usize()];
-        if *running && core.table().view().mode() == Mode::Server {
-            self.oracle.add(info.peer.key, node, info.peer.id);
+        let state = &self.nodes[node.as_usize()];
+        if state.running && state.table().view().mode() == Mode::Server {
+            let peer = &state.info.peer;
+            self.oracle.add(peer.key, node, peer.id);
         } else {
             self.oracle.remove(node);
         }

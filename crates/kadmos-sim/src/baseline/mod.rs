@@ -15,6 +15,7 @@ mod go;
 mod job;
 mod original;
 mod rust_libp2p;
+mod seat;
 mod size;
 #[cfg(test)]
 mod tests;
