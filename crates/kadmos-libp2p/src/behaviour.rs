@@ -38,7 +38,7 @@ use crate::peers::{Effect, Peers};
 use crate::results::Load;
 use crate::shared::{STORE_OPERATIONS_MAX, SessionLimits, Shared};
 
-/// A burst of changes to the table is published to the connections once within this time.
+/// Changes to the table are published to the connections no more often than this, but for removals.
 const PUBLISH_DELAY: Duration = Duration::from_millis(10);
 
 /// How often the store is asked to free expired records.
@@ -104,6 +104,8 @@ pub struct Behaviour {
     expiring: Option<BoxFuture<bool>>,
     expire_at: Timestamp,
     publish_at: Option<Timestamp>,
+    /// When the table was last published.
+    published: Timestamp,
     /// When the node was last given a timeout.
     timeout_fed: Timestamp,
     timer: Timer,
@@ -170,6 +172,7 @@ impl Behaviour {
             expiring: None,
             expire_at: shared.now().monotonic + EXPIRE_INTERVAL,
             publish_at: None,
+            published: Timestamp::ZERO,
             timeout_fed: Timestamp::ZERO,
             timer: Timer::default(),
             node,
@@ -249,7 +252,8 @@ impl Behaviour {
             }
             Output::TableChanged { urgent: true } => self.publish(),
             Output::TableChanged { urgent: false } => {
-                self.publish_at.get_or_insert(now + PUBLISH_DELAY);
+                // The first of a burst at once: a newcomer that asks next shall hear of the one before it.
+                self.publish_at.get_or_insert(now.max(self.published + PUBLISH_DELAY));
             }
             Output::Event(event) => {
                 self.record(&event);
@@ -266,6 +270,7 @@ impl Behaviour {
 
     fn publish(&mut self) {
         self.publish_at = None;
+        self.published = self.shared.now().monotonic;
         self.shared.table.store(Arc::new(self.node.table().view().clone()));
     }
 

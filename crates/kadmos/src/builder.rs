@@ -24,6 +24,8 @@ const AGENT: &str = concat!("kadmos/", env!("CARGO_PKG_VERSION"));
 pub struct ConnectionLimits {
     /// In all. Default 1,024, at some 20 to 50 KiB each.
     pub established: u32,
+    /// Of these, made by others. Default 768: however many strangers come, this node can still ask its own questions.
+    pub established_incoming: u32,
     /// With one peer. Default 4: two nodes that dial each other at the same time have 2.
     pub per_peer: u32,
     /// Handshakes that others began. Default 256.
@@ -39,6 +41,7 @@ impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             established: 1_024,
+            established_incoming: 768,
             per_peer: 4,
             pending_incoming: 256,
             pending_outgoing: 512,

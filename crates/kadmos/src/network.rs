@@ -73,6 +73,7 @@ impl From<ConnectionLimits> for connection_limits::ConnectionLimits {
     fn from(limits: ConnectionLimits) -> Self {
         Self::default()
             .with_max_established(Some(limits.established))
+            .with_max_established_incoming(Some(limits.established_incoming))
             .with_max_established_per_peer(Some(limits.per_peer))
             .with_max_pending_incoming(Some(limits.pending_incoming))
             .with_max_pending_outgoing(Some(limits.pending_outgoing))

@@ -5,7 +5,7 @@ mod common;
 use futures::{StreamExt, TryStreamExt};
 use kadmos::{Keypair, Node, UnixTime, ipns, pk};
 
-use common::{multihash, network, quic, server};
+use common::{multihash, network, quic, server, until};
 
 async fn shut_down(nodes: Vec<Node>) {
     for node in nodes {
@@ -79,8 +79,9 @@ async fn values_are_put_and_got() {
 async fn quic_and_tcp_nodes_find_each_other() {
     let a = server().listen(quic()).start().await.unwrap();
     let over_quic = a.p2p_addrs().into_iter().find(|addr| addr.to_string().contains("quic")).unwrap();
-    let b = server().bootstrap(over_quic.clone()).start().await.unwrap();
+    let b = server().listen(quic()).bootstrap(over_quic).start().await.unwrap();
     b.bootstrap().await.unwrap();
+    until("each knows the other", async || a.table_now().len() + b.table_now().len() == 2).await;
     let connections = b.connections().await.unwrap();
     assert!(
         connections.iter().all(|connection| connection.addr.to_string().contains("quic")),

@@ -256,3 +256,43 @@ async fn parked_streams_do_not_hold_a_connection() {
     a.shutdown().await;
     b.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_of_a_peer_keep_its_connection_and_an_open_stream_does_not() {
+    let idle_timeout = Duration::from_millis(300);
+    let limits = kadmos::ConnectionLimits { idle_timeout, ..kadmos::ConnectionLimits::default() };
+    let (node, mut raw) = pair(server().connection_limits(limits).start().await.unwrap()).await;
+    let mut stream = raw.open(node.peer_id()).await.unwrap();
+    let started = std::time::Instant::now();
+    while started.elapsed() < 4 * idle_timeout {
+        write(&mut stream, &find(1)).await;
+        assert!(read_frame(&mut stream).await.is_some(), "after {:?}", started.elapsed());
+    }
+    assert_eq!(node.counters().inbound_streams(), 1);
+    assert!(read_frame(&mut stream).await.is_none(), "the connection is closed");
+    until("and gone", async || node.connections().await.unwrap().is_empty()).await;
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_strangers_leave_room_for_our_own() {
+    let limits = kadmos::ConnectionLimits {
+        established: 2,
+        established_incoming: 1,
+        ..kadmos::ConnectionLimits::default()
+    };
+    let node = server().connection_limits(limits).start().await.unwrap();
+    let (first, second) = (server().start().await.unwrap(), server().start().await.unwrap());
+    let addr = node.p2p_addrs().remove(0);
+    first.connect(addr.clone()).await.unwrap();
+    until("it is connected", async || node.connections().await.unwrap().len() == 1).await;
+    // The second is let in by its own side, and refused by the other.
+    let _ = second.connect(addr).await;
+    until("it is refused", async || second.connections().await.unwrap().is_empty()).await;
+    assert_eq!(node.connect(second.p2p_addrs().remove(0)).await, Ok(second.peer_id()));
+    let third = server().start().await.unwrap();
+    assert_eq!(node.connect(third.p2p_addrs().remove(0)).await, Err(kadmos::ConnectError::Limited));
+    for node in [node, first, second, third] {
+        node.shutdown().await;
+    }
+}

@@ -3,6 +3,7 @@
 
 pub(crate) mod raw;
 
+use kadmos::convert::core_id;
 use kadmos::{Config, DhtBuilder, Keypair, Mode, Multiaddr, Node};
 
 /// The private network of these tests.
@@ -28,19 +29,25 @@ pub(crate) fn quic() -> Multiaddr {
 
 /// `count` servers, all but the first joined through the first; each has all others in its table.
 pub(crate) async fn network(count: usize) -> Vec<Node> {
-    let first = server().start().await.unwrap();
-    let mut nodes = vec![first];
+    let mut nodes = vec![server().start().await.unwrap()];
     for _ in 1..count {
-        let node = server().bootstrap(nodes[0].p2p_addrs().remove(0)).start().await.unwrap();
-        let joined = node.bootstrap().await.unwrap();
-        assert_eq!(joined.answered, 1, "{joined:?}");
-        nodes.push(node);
+        nodes.push(join(&nodes[0], server()).await);
     }
-    // A node that was asked takes the asker into its table once identify and a probe have ended.
     for node in &nodes {
         until("all know all", async || node.table_now().len() == count - 1).await;
     }
     nodes
+}
+
+/// A node that has joined through `first`, and that `first` has taken into its table: identify and a probe come
+/// before that, and may end after the newcomer has joined.
+pub(crate) async fn join(first: &Node, builder: DhtBuilder) -> Node {
+    let node = builder.bootstrap(first.p2p_addrs().remove(0)).start().await.unwrap();
+    let joined = node.bootstrap().await.unwrap();
+    assert_eq!(joined.answered, 1, "{joined:?}");
+    let id = core_id(&node.peer_id()).unwrap();
+    until("the newcomer is known", async || first.table_now().get(&id).is_some()).await;
+    node
 }
 
 /// The SHA-256 multihash with this digest byte.
