@@ -143,7 +143,7 @@ impl World {
         state.wake_at = None;
         self.tend_store(node);
         let mut earliest = self.now;
-        if state.next_timeout().is_some_and(|at| at <= self.now) {
+        if self.nodes[node.as_usize()].next_timeout().is_some_and(|at| at <= self.now) {
             self.note(node, Fact::Timeout);
             self.apply(node, Input::Timeout);
             if self.nodes[node.as_usize()].next_timeout().is_some_and(|at| at <= self.now) {
