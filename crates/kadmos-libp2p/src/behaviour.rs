@@ -253,7 +253,8 @@ impl Behaviour {
             Output::TableChanged { urgent: true } => self.publish(),
             Output::TableChanged { urgent: false } => {
                 // The first of a burst at once: a newcomer that asks next shall hear of the one before it.
-                self.publish_at.get_or_insert(now.max(self.published + PUBLISH_DELAY));
+                let earliest = self.published + PUBLISH_DELAY;
+                self.publish_at.get_or_insert_with(|| now.max(earliest));
             }
             Output::Event(event) => {
                 self.record(&event);
