@@ -550,3 +550,6 @@ impl fmt::Debug for Behaviour {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use kadmos::core::message::{Request, Response};
@@ -88,8 +89,13 @@ impl RawPeer {
     }
 }
 
-/// Reads one frame; `None` at the end of the stream, or when it was reset.
+/// Reads one frame, within 20 s; `None` at the end of the stream, or when it was reset.
 pub(crate) async fn read_frame(stream: &mut Stream) -> Option<Vec<u8>> {
+    let read = tokio::time::timeout(Duration::from_secs(20), read_frame_at_last(stream));
+    read.await.expect("neither a frame nor the end of the stream")
+}
+
+async fn read_frame_at_last(stream: &mut Stream) -> Option<Vec<u8>> {
     let mut len = 0;
     for shift in (0..).step_by(7) {
         let mut byte = [0];
