@@ -478,7 +478,8 @@ impl Client {
         let Some(sent) = self.requests.remove(&request) else { return Ok(()) };
         let (kind, peer) = (sent.message.kind(), sent.to.peer.clone());
         self.outputs.push_back(Output::Event(Event::RequestFailed { kind, peer: peer.clone(), failure }));
-        if failure == RequestFailure::Unreachable {
+        // A dial that took longer tried one address after the other, and those that failed first may be dialled again.
+        if failure == RequestFailure::Unreachable && self.now.monotonic.since(sent.sent) <= go::DIAL_BACKOFF {
             self.note_failed_dial(&peer);
         }
         let delay = (self.baseline == Baseline::Original && failure.is_retryable())

@@ -21,8 +21,9 @@ pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// An answer may take this long once the request is sent. Source: `internal/net/message_manager.go`,
 /// `dhtReadMessageTimeout`.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// A peer that could not be dialled is not dialled again for this long, and fails at once. Source: go-libp2p
-/// `swarm_dial.go` and `swarm.go`, `BackoffBase`; later failures in a row wait longer, up to 5 minutes.
+/// An address that could not be dialled is not dialled again for this long. So a peer all of whose addresses failed
+/// within it fails at once; one whose dial took longer is dialled anew. Source: go-libp2p `swarm.go`, `BackoffBase`, and
+/// `dial_worker.go`, which adds it address by address; later failures in a row wait longer, up to 5 minutes.
 pub(super) const DIAL_BACKOFF: Duration = Duration::from_secs(5);
 /// An ADD_PROVIDER, its dial included, may take this long since release 0.42. Source: `routing.go`,
 /// `putOperationTimeout`.

@@ -272,9 +272,11 @@ fn dead_holders_cost_go_their_dials_twice() {
         assert_eq!(report.failed.len().min(1), usize::from(baseline == Baseline::Go));
         ended.since(started).as_secs()
     };
-    assert_eq!(perform(Baseline::Go, &[60]), 60, "the second dial is refused by the swarm's backoff");
+    assert_eq!(perform(Baseline::Go, &[5]), 5, "the second dial is refused by the swarm's backoff");
+    assert_eq!(perform(Baseline::Go, &[15]), 30);
     // The follow-up ends with the slower; by then the faster may be dialled again.
-    assert_eq!(perform(Baseline::Go, &[15, 60]), 75);
+    assert_eq!(perform(Baseline::Go, &[5, 15]), 30);
+    assert_eq!(perform(Baseline::Go, &[15, 60]), 120);
     assert_eq!(perform(Baseline::GoOptimistic, &[15, 60]), 0);
 }
 
