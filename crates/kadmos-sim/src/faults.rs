@@ -42,8 +42,10 @@ impl World {
     pub fn restart(&mut self, node: NodeIndex, keep: Keep) {
         self.stop(node);
         self.renew(node, keep);
-        let session = self.nodes[node.as_usize()].session;
         self.starting += 1;
+        let state = &mut self.nodes[node.as_usize()];
+        state.will_start = true;
+        let session = state.session;
         self.queue.push(self.now, Event::NodeStarts { node, session });
     }
 
@@ -93,6 +95,11 @@ impl World {
         self.nodes[node.as_usize()].traits.slow = slow;
     }
 
+    /// Ids that nobody answers at go out of circulation: servers name them no longer.
+    pub fn forget_undialable(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.undialable = Vec::new());
+    }
+
     /// Moves a node's wall clock, forwards or backwards. Its monotonic clock does not notice. Panics: as
     /// [`World::set_mute`].
     pub fn clock_step(&mut self, node: NodeIndex, secs: i64) {
@@ -130,6 +137,7 @@ impl World {
             let was_here = state.class.take().is_none() || state.running;
             if !was_here {
                 state.session += 1; // its return, if it is due, is not awaited
+                state.will_start = true;
                 let session = state.session;
                 self.starting += 1;
                 self.queue.push(self.now, Event::NodeStarts { node, session });
@@ -152,7 +160,9 @@ impl World {
         self.stop(node);
         self.nodes[node.as_usize()].class = Some(class); // it comes back, which a stopped node does not
         self.renew(node, Keep::Records);
-        let session = self.nodes[node.as_usize()].session;
+        let state = &mut self.nodes[node.as_usize()];
+        state.will_start = true;
+        let session = state.session;
         self.queue.push(self.now + away, Event::SessionBegins { node, session });
     }
 

@@ -8,6 +8,8 @@
 
 pub mod baseline;
 pub mod charges;
+pub mod check;
+pub mod checkers;
 mod connections;
 pub mod diff;
 mod driver;
@@ -25,13 +27,13 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 mod serving;
-pub mod study;
 pub mod trace;
 mod wire;
 pub mod world;
 
 pub use baseline::Baseline;
 pub use charges::Charges;
+pub use check::{Case, CheckReport, check, check_case};
 pub use diff::{Divergence, diff};
 pub use faults::Keep;
 pub use model::{HopCosts, Model};

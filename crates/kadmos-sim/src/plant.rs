@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Plant {
     /// Servers say that they took a provider record, and drop it.
     LostRecord,
-    /// Every 64th request never fails, however long nobody answers.
+    /// Every fourth request has no time-out, however long nobody answers.
     StuckRequest,
     /// Buckets take a peer more than they may.
     BrokenBound,

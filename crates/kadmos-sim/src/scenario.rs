@@ -108,6 +108,7 @@ impl Blueprint {
             ahead_secs: 0,
             session: 0,
             class: None,
+            will_start: true,
             charges: Charges::default(),
             running: false,
             wake_at: None,
@@ -307,7 +308,7 @@ impl World {
             let mut rng = child(self.blueprint.seed, "table", index);
             let table = keyspace.table_of(&node.info.peer.key, count, &mut rng);
             node.core.restore_table(table);
-            node.running = true;
+            (node.running, node.will_start) = (true, false);
         }
         for node in self.nodes() {
             self.update_oracle(node);
@@ -415,6 +416,7 @@ impl World {
             return; // it was stopped, or started otherwise, meanwhile
         }
         state.running = true;
+        state.will_start = false;
         self.note(node, Fact::NodeStarted);
         self.update_oracle(node);
         self.begin_session(node);

@@ -117,6 +117,8 @@ pub(crate) struct SimNode {
     /// Counts what has ended or begun its sessions, so that outdated events are known.
     pub(crate) session: u32,
     pub(crate) class: Option<SessionClass>,
+    /// Whether its start waits in the queue.
+    pub(crate) will_start: bool,
     pub(crate) charges: Charges,
     pub(crate) running: bool,
     /// When the earliest [`Event::Timeout`] in the queue will wake it.
@@ -489,6 +491,12 @@ impl World {
         self.trace.is_halted()
     }
 
+    /// Whether a stopped node's start, or its return, waits in the queue. Panics: as [`World::node`].
+    pub fn is_starting(&self, node: NodeIndex) -> bool {
+        let state = &self.nodes[node.as_usize()];
+        !state.running && state.will_start
+    }
+
     /// Operations that have not ended, by node.
     pub fn running_operations_by_node(&self) -> BTreeMap<NodeIndex, usize> {
         let mut running = BTreeMap::new();
@@ -501,9 +509,7 @@ impl World {
     /// Whether a node holds a record for `key` that has not expired by its clock, a value or a provider's. Panics: as
     /// [`World::node`].
     pub fn holds(&self, node: NodeIndex, key: &[u8]) -> bool {
-        let unix = self.clock_of(node).unix;
-        let store = self.store(node);
-        store.value(key, unix).is_some() || !store.providers(key, 1, unix).is_empty()
+        self.store(node).holds(key, self.clock_of(node).unix)
     }
 
     /// The settings of every node, but for those that differ from node to node: mode and seed.

@@ -131,6 +131,14 @@ impl MemoryStore {
         found
     }
 
+    /// Whether there is a record for `key`, a value or a provider's. Whoever looks on may ask: it changes nothing, not
+    /// even which provider comes first in the next answer.
+    pub fn holds(&self, key: &[u8], now: UnixTime) -> bool {
+        let state = self.read();
+        let at = state.clock.moment(now);
+        state.values.get(key, &at).is_some() || state.providers.contains(key, &at)
+    }
+
     /// See [`Store::keys`].
     pub fn keys(&self, kind: RecordKind, after: Option<&[u8]>, limit: usize, now: UnixTime) -> KeyPage {
         let state = self.read();

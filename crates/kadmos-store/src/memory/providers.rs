@@ -127,6 +127,11 @@ impl Providers {
         visited
     }
 
+    /// Whether anybody provides `key`. Unlike an answer, takes nobody's turn.
+    pub(super) fn contains(&self, key: &[u8], at: &Moment) -> bool {
+        self.keys.get(key).is_some_and(|claims| claims.list.iter().any(|claim| claim.expires() > at.now))
+    }
+
     pub(super) fn add(
         &mut self,
         record: &ProviderRecord,

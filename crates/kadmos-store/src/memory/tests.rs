@@ -34,6 +34,7 @@ fn forks_part_and_clones_do_not() {
     let (fork, clone) = (store.fork(), store.clone());
     store.add_provider(&record(1, 3, 3, (48, 24), now), now).unwrap();
     assert_eq!([&store, &fork, &clone].map(|store| store.providers(&[1], 10, now).len()), [2, 1, 2]);
+    assert!(fork.holds(&[1], now) && !fork.holds(&[4], now));
     fork.add_provider(&record(4, 3, 3, (48, 24), now), now).unwrap();
     assert!(store.providers(&[4], 10, now).is_empty());
 }
