@@ -18,6 +18,8 @@ use crate::wrapper;
 const FLOORS: &str = "xtask/coverage.toml";
 /// The core's floor may not be lowered below this.
 const CORE_FLOOR_MIN: f64 = 90.0;
+/// Points that `--raise` leaves between a floor and what was measured: which lines run depends a little on timing.
+const MARGIN: f64 = 1.0;
 /// A crate this far above its floor, in points, should have it raised.
 const SLACK: f64 = 3.0;
 
@@ -208,8 +210,7 @@ fn judge(lines: &Lines, floors: &Floors, raise: Option<&Path>) -> Result<String,
             }
             Some(_) => {}
         }
-        // Rounded down, so that the next run is not below it.
-        let measured = (percent * 10.0).floor() / 10.0;
+        let measured = ((percent - MARGIN) * 10.0).floor() / 10.0;
         let kept = floor.unwrap_or(0.0).max(measured);
         raised.0.insert(name.clone(), kept);
     }
@@ -281,7 +282,7 @@ mod coverage_tests {
         judge(&lines(956, 700), &floors, Some(&file)).unwrap();
         let raised = Floors::load(&file).unwrap();
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(raised.0, [("kadmos-core".into(), 95.6), ("kadmos-store".into(), 80.5)].into());
+        assert_eq!(raised.0, [("kadmos-core".into(), 94.6), ("kadmos-store".into(), 80.5)].into());
     }
 
     #[test]
