@@ -27,6 +27,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 mod serving;
+pub mod study;
 pub mod trace;
 mod wire;
 pub mod world;
