@@ -81,8 +81,21 @@ impl AddrList {
             return self.clone();
         }
         let mut encoded = Vec::new();
+        // The list is distinct and short enough already, so nothing is compared again.
         for addr in self.iter().filter(|addr| keep(addr)) {
-            push(&mut encoded, addr);
+            append(&mut encoded, addr);
+        }
+        if encoded.is_empty() { Self::EMPTY } else { Self(Some(encoded.into())) }
+    }
+
+    /// The first `count` addresses; shares the list when it has no more.
+    pub fn truncated(&self, count: usize) -> Self {
+        if self.iter().nth(count).is_none() {
+            return self.clone();
+        }
+        let mut encoded = Vec::new();
+        for addr in self.iter().take(count) {
+            append(&mut encoded, addr);
         }
         if encoded.is_empty() { Self::EMPTY } else { Self(Some(encoded.into())) }
     }
@@ -116,6 +129,10 @@ fn push(encoded: &mut Vec<u8>, addr: &[u8]) {
             return;
         }
     }
+    append(encoded, addr);
+}
+
+fn append(encoded: &mut Vec<u8>, addr: &[u8]) {
     encoded.push(ADDRS_TAG);
     varint::write(encoded, addr.len() as u64);
     encoded.extend_from_slice(addr);

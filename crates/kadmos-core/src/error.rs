@@ -267,6 +267,8 @@ pub struct PublishReport {
     pub holders: Vec<Peer>,
     /// The others, with the last failure of each.
     pub failed: Vec<(Peer, RequestFailure)>,
+    /// Why this node's own store did not take the record, if it did not. The others were sent it all the same.
+    pub local_failure: Option<alloc::string::String>,
 }
 
 #[cfg(test)]

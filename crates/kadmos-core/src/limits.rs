@@ -12,8 +12,12 @@ pub const PEER_RECORD_BYTES_MAX: usize = 8 << 10;
 
 /// Addresses looked at in one peer record, and kept of one peer. Peers announce some 5 to 60. Each new address is
 /// compared with those already kept; without this bound 8 KiB of 2-byte addresses would cost 2 million comparisons
-/// a peer, with it 8,000.
-pub const ADDRS_PER_PEER_MAX: usize = 128;
+/// a peer, with it 2,000.
+pub const ADDRS_PER_PEER_MAX: usize = 64;
+
+/// Addresses taken from what one peer says of another. Whoever answers first may invent them: so four such claims fit
+/// into [`ADDRS_PER_PEER_MAX`], and a true one is not crowded out.
+pub const ADDRS_PER_CLAIM_MAX: usize = 16;
 
 /// Closer peers taken from one response: 2 k, as go-libp2p-kad-dht has it since #1270. A server may add the target
 /// to its k; the rest is room for other k.
@@ -22,6 +26,14 @@ pub const CLOSER_PEERS_MAX: usize = 40;
 /// Providers taken from one response or request. A 4 MiB answer of go holds tens of thousands for a popular key; a
 /// caller that wants more asks more peers. 1,024 of about 150 bytes are 150 KiB.
 pub const PROVIDERS_MAX: usize = 1_024;
+
+/// New providers one answer may add to a search. Without this bound the first answer could fill [`PROVIDERS_MAX`] with
+/// inventions, and no true provider would be reported.
+pub const PROVIDERS_PER_ANSWER_MAX: usize = 128;
+
+/// Times one provider is reported by a search: again when an answer has further addresses, since the first may have
+/// been invented.
+pub const PROVIDER_REPORTS_MAX: usize = 4;
 
 /// Longest key of GET_PROVIDERS and ADD_PROVIDER, as go-libp2p-kad-dht has it: a 64-byte digest and its header, and
 /// room for the CIDs that old nodes send.

@@ -55,8 +55,13 @@ impl Context<'_> {
 
     /// Begins a walk to `target` from the nearest peers of the table.
     pub(crate) fn walk(&self, target: Key) -> Walk {
-        let seeds = self.table.view().closest(&target, self.config.lookup.k.get());
-        Walk::new(target, self.walk_limits(), seeds, self.now.monotonic)
+        self.walk_from(target, &[])
+    }
+
+    /// As [`Context::walk`], and from `seeds`.
+    pub(crate) fn walk_from(&self, target: Key, seeds: &[PeerInfo]) -> Walk {
+        let nearest = self.table.view().closest(&target, self.config.lookup.k.get());
+        Walk::new(target, self.walk_limits(), nearest.into_iter().chain(seeds), self.now.monotonic)
     }
 
     /// Whether a walk is over. One that fell short because peers failed is first given the table's next nearest:

@@ -134,7 +134,7 @@ pub struct OperationOptions {
 /// operation was cancelled: then nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
-    /// A provider that was not reported before, or reported without addresses before.
+    /// A provider that was not reported before, or was reported with fewer addresses; always with all known so far.
     Provider(PeerInfo),
     /// A value better than all before.
     Value(ValueFrom),

@@ -1,6 +1,7 @@
 //! Joining a network through peers that are known beforehand.
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -10,17 +11,22 @@ use crate::limits::BOOTSTRAP_PEERS_AT_ONCE_MAX;
 use crate::machine::{Context, Effect, Tag};
 use crate::message::{Request, Response};
 use crate::operation::{Bootstrapped, Outcome};
-use crate::peer::{Peer, PeerId};
+use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::time::Timestamp;
 
-/// Asks all bootstrap peers at once for our own id; as soon as one has answered, the refresh begins, and the others
-/// may still come in. A peer that does not answer delays nobody.
+/// Asks all bootstrap peers at once for our own id. As soon as one has answered, the refresh begins, from that peer and
+/// those it names; what later ones name joins in.
+///
+/// A peer that does not answer delays nobody, and one that names nobody decides nothing: when a refresh has ended
+/// with fewer than k peers known, it begins again with the next bootstrap peer that answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Bootstrap {
     waiting: BTreeSet<PeerId>,
     tried: usize,
     answered: usize,
     refresh: Option<Refresh>,
+    /// How a refresh ended that left us with few peers, while bootstrap peers are still to answer.
+    held: Option<Result<Bootstrapped, BootstrapError>>,
 }
 
 /// Requests to bootstrap peers; the refresh counts its own from 0.
@@ -28,7 +34,7 @@ const SOURCE: Tag = Tag::MAX;
 
 impl Bootstrap {
     pub(crate) fn new() -> Self {
-        Self { waiting: BTreeSet::new(), tried: 0, answered: 0, refresh: None }
+        Self { waiting: BTreeSet::new(), tried: 0, answered: 0, refresh: None, held: None }
     }
 
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
@@ -44,48 +50,54 @@ impl Bootstrap {
             if cx.table.view().is_empty() {
                 cx.emit(Effect::Ended(Outcome::Bootstrap(Err(BootstrapError::NoSources))));
             } else {
-                self.begin_refresh(cx); // remembered peers are as good
+                self.begin_refresh(cx, &[]); // remembered peers are as good
             }
         }
     }
 
     pub(crate) fn answered(&mut self, cx: &mut Context<'_>, peer: &Peer, tag: Tag, response: &Response) {
         if tag == SOURCE {
-            if self.waiting.remove(&peer.id) {
-                self.answered += 1;
-                // The node has put the peer into the table before it told us.
-                self.begin_refresh(cx);
+            if !self.waiting.remove(&peer.id) {
+                return;
+            }
+            self.answered += 1;
+            // The node has put the source into the table before it told us, if its addresses may be there.
+            let seeds: Vec<PeerInfo> = response.closer().to_vec();
+            match &mut self.refresh {
+                Some(refresh) => refresh.seed(cx, &seeds),
+                None => return self.begin_refresh(cx, &seeds),
             }
         } else if let Some(refresh) = &mut self.refresh {
             refresh.answered(cx, peer, tag, response);
-            self.complete(cx);
         }
+        self.settle(cx);
     }
 
     pub(crate) fn failed(&mut self, cx: &mut Context<'_>, peer: &Peer, tag: Tag) {
         if tag != SOURCE {
             if let Some(refresh) = &mut self.refresh {
                 refresh.failed(cx, peer, tag);
-                self.complete(cx);
             }
-            return;
+            return self.settle(cx);
         }
         self.waiting.remove(&peer.id);
         if !self.waiting.is_empty() || self.refresh.is_some() {
             return;
         }
-        if cx.table.view().is_empty() {
+        if let Some(held) = self.held.take() {
+            self.end(cx, held);
+        } else if cx.table.view().is_empty() {
             let error = BootstrapError::Unreachable { tried: self.tried };
             cx.emit(Effect::Ended(Outcome::Bootstrap(Err(error))));
         } else {
-            self.begin_refresh(cx);
+            self.begin_refresh(cx, &[]);
         }
     }
 
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if let Some(refresh) = &mut self.refresh {
             refresh.handle_timeout(cx);
-            self.complete(cx);
+            self.settle(cx);
         }
     }
 
@@ -96,31 +108,44 @@ impl Bootstrap {
     /// When time is up, whoever was met stays in the table.
     pub(crate) fn expired(&mut self, cx: &mut Context<'_>) -> Outcome {
         let peers = cx.table.view().len();
-        Outcome::Bootstrap(match &self.refresh {
-            Some(refresh) if peers > 0 => Ok(Bootstrapped {
-                tried: self.tried,
-                answered: self.answered,
-                peers,
-                buckets: refresh.refreshed(),
-            }),
+        let buckets = match (&self.refresh, &self.held) {
+            (Some(refresh), _) => Some(refresh.refreshed()),
+            (None, Some(Ok(done))) => Some(done.buckets),
+            (None, _) => None,
+        };
+        Outcome::Bootstrap(match buckets {
+            Some(buckets) if peers > 0 => {
+                Ok(Bootstrapped { tried: self.tried, answered: self.answered, peers, buckets })
+            }
             _ => Err(OperationError::TimedOut.into()),
         })
     }
 
-    fn begin_refresh(&mut self, cx: &mut Context<'_>) {
-        if self.refresh.is_none() {
-            let mut refresh = Refresh::new(Buckets::All);
-            refresh.start(cx);
-            self.refresh = Some(refresh);
-            self.complete(cx);
+    fn begin_refresh(&mut self, cx: &mut Context<'_>, seeds: &[PeerInfo]) {
+        self.held = None;
+        let mut refresh = Refresh::new(Buckets::All);
+        refresh.start_from(cx, seeds);
+        self.refresh = Some(refresh);
+        self.settle(cx);
+    }
+
+    /// Ends with the refresh, or holds its end back while there are few peers and more may come.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        if !matches!(cx.effects.last(), Some(Effect::Ended(_))) {
+            return;
+        }
+        let Some(Effect::Ended(Outcome::Bootstrap(result))) = cx.effects.pop() else { return };
+        self.refresh = None;
+        if !self.waiting.is_empty() && cx.table.view().len() < cx.config.lookup.k.get() {
+            self.held = Some(result);
+        } else {
+            self.end(cx, result);
         }
     }
 
-    /// Adds what we know to the refresh's outcome, once it has ended.
-    fn complete(&mut self, cx: &mut Context<'_>) {
+    fn end(&self, cx: &mut Context<'_>, result: Result<Bootstrapped, BootstrapError>) {
         let (tried, answered, peers) = (self.tried, self.answered, cx.table.view().len());
-        if let Some(Effect::Ended(Outcome::Bootstrap(Ok(done)))) = cx.effects.last_mut() {
-            *done = Bootstrapped { tried, answered, peers, buckets: done.buckets };
-        }
+        let result = result.map(|done| Bootstrapped { tried, answered, peers, buckets: done.buckets });
+        cx.emit(Effect::Ended(Outcome::Bootstrap(result)));
     }
 }

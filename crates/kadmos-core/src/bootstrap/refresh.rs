@@ -14,7 +14,7 @@ use crate::lookup::{Walk, walk_failure};
 use crate::machine::{Context, Effect, Tag};
 use crate::message::{Request, Response};
 use crate::operation::{Bootstrapped, Outcome};
-use crate::peer::{Peer, PeerId};
+use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::time::Timestamp;
 
 /// Which buckets to refresh after the lookup of our own id.
@@ -46,9 +46,24 @@ impl Refresh {
     }
 
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
+        self.start_from(cx, &[]);
+    }
+
+    /// As [`Refresh::start`]; the lookup of the own id also begins at `seeds`.
+    pub(super) fn start_from(&mut self, cx: &mut Context<'_>, seeds: &[PeerInfo]) {
         let own_id = Bytes::copy_from_slice(cx.table.view().local().peer.id.as_bytes());
-        self.begin(cx, own_id);
+        self.begin(cx, own_id, seeds);
         self.advance(cx);
+    }
+
+    /// Further peers for the lookup of the own id, if it is under way.
+    pub(super) fn seed(&mut self, cx: &mut Context<'_>, seeds: &[PeerInfo]) {
+        if self.pending.is_none()
+            && let Some((_, walk)) = self.walks.values_mut().next()
+        {
+            walk.refill(seeds, cx.now.monotonic);
+            self.advance(cx);
+        }
     }
 
     pub(crate) fn answered(&mut self, cx: &mut Context<'_>, peer: &Peer, tag: Tag, response: &Response) {
@@ -85,8 +100,8 @@ impl Refresh {
         self.refreshed
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>, key: Bytes) {
-        let walk = cx.walk(Key::of(&key));
+    fn begin(&mut self, cx: &mut Context<'_>, key: Bytes, seeds: &[PeerInfo]) {
+        let walk = cx.walk_from(Key::of(&key), seeds);
         self.walks.insert(self.next_tag, (key, walk));
         self.next_tag += 1;
     }
@@ -94,13 +109,15 @@ impl Refresh {
     /// Sends what the walks want to send, ends those that are done and begins the next, until nothing changes.
     fn advance(&mut self, cx: &mut Context<'_>) {
         loop {
+            let mut ended = Vec::new();
             for (tag, (key, walk)) in &mut self.walks {
+                if cx.has_ended(walk) {
+                    ended.push(*tag);
+                }
                 while let Some(to) = walk.next_peer() {
                     cx.send(to, Request::FindNode { key: key.clone() }, *tag);
                 }
             }
-            let has_ended = |(tag, (_, walk)): (&Tag, &(Bytes, Walk))| walk.has_ended().then_some(*tag);
-            let ended: Vec<Tag> = self.walks.iter().filter_map(has_ended).collect();
             for tag in &ended {
                 if let Some((_, walk)) = self.walks.remove(tag) {
                     self.finish_walk(cx, &walk);
@@ -144,7 +161,7 @@ impl Refresh {
         let Some(prefix_len) = self.pending.as_mut().and_then(Vec::pop) else { return false };
         let own_key = cx.table.view().local().peer.key;
         let id = id_in_bucket(&own_key, prefix_len, cx.rng);
-        self.begin(cx, Bytes::copy_from_slice(id.as_bytes()));
+        self.begin(cx, Bytes::copy_from_slice(id.as_bytes()), &[]);
         true
     }
 }

@@ -166,11 +166,17 @@ impl Query {
         self.walk.as_ref().map_or(0, Walk::hops)
     }
 
-    /// What there is when time is up: a value that was found counts, an unfinished search does not.
+    /// What there is when time is up: whoever answered, a value that was found; an unfinished search for providers
+    /// has reported what it has.
     pub(crate) fn expired(&mut self) -> Outcome {
         let late = OperationError::TimedOut;
         match &mut self.goal {
-            Goal::ClosestPeers => Outcome::ClosestPeers(Err(late.into())),
+            Goal::ClosestPeers => Outcome::ClosestPeers(match &self.walk {
+                Some(walk) if walk.answers() > 0 => {
+                    Ok(ClosestPeers { peers: walk.closest(), complete: false })
+                }
+                _ => Err(late.into()),
+            }),
             Goal::Peer { named: Some(named), .. } => Outcome::FindPeer(Ok(named.clone())),
             Goal::Peer { named: None, .. } => Outcome::FindPeer(Err(late.into())),
             Goal::Providers(_) => Outcome::FindProviders(Err(late.into())),

@@ -117,8 +117,8 @@ impl Walk {
         }
     }
 
-    /// Gives a walk that ended with fewer than k peers, because others failed, further peers to start from. Returns
-    /// whether it goes on.
+    /// Gives a walk further peers to start from. One that has ended goes on if they are worth asking. Returns whether
+    /// there is somebody to ask.
     pub(crate) fn refill<'a>(
         &mut self,
         seeds: impl IntoIterator<Item = &'a PeerInfo>,
@@ -130,7 +130,7 @@ impl Walk {
         let heard = live(self.candidates.iter(), |candidate| candidate)
             .take(self.limits.k)
             .any(|candidate| candidate.state == State::Heard);
-        if heard {
+        if heard && self.has_ended() {
             self.phase = Phase::FollowUp { until: now + self.limits.follow_up };
         }
         heard
@@ -159,9 +159,10 @@ impl Walk {
 
     /// The nearest peers that have answered, at most k, nearest first.
     pub(crate) fn closest(&self) -> Vec<PeerInfo> {
-        live(self.candidates.iter(), |candidate| candidate)
-            .take(self.limits.k)
+        self.candidates
+            .iter()
             .filter(|candidate| candidate.state == State::Answered)
+            .take(self.limits.k)
             .map(|candidate| candidate.info.clone())
             .collect()
     }

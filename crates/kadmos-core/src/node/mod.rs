@@ -433,6 +433,7 @@ impl Node {
         let changed = if serves {
             let was_client = self.table.remove_client(&id);
             let updated = self.table.update_addrs(&info);
+            self.update_asked(&info);
             self.consider(info);
             was_client || updated
         } else {

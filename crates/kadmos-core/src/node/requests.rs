@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::{InputError, Node, Output, RequestId, Running, Serial};
 use crate::error::{Fault, RequestFailure};
 use crate::event::{Event, Eviction};
+use crate::limits::ADDRS_PER_CLAIM_MAX;
 use crate::machine::{Machine, Tag};
 use crate::message::{MessageKind, Request, Response};
 use crate::operation::OperationId;
@@ -67,6 +68,16 @@ impl Node {
                 Running { .. } => Purpose::Upkeep,
             },
         })
+    }
+
+    /// Puts what a peer says of itself in the place of what others said of it, for requests under way to it: when it
+    /// answers, it is admitted with these addresses.
+    pub(super) fn update_asked(&mut self, info: &PeerInfo) {
+        if !info.addrs.is_empty() {
+            for in_flight in self.requests.values_mut().filter(|in_flight| in_flight.to.peer == info.peer) {
+                in_flight.to.addrs = info.addrs.clone();
+            }
+        }
     }
 
     /// Whether a request to `peer` is under way whose answer will admit it anyway.
@@ -186,11 +197,10 @@ impl Node {
             if info.peer == view.local().peer {
                 return false;
             }
-            info.addrs = self.usable(&info.addrs);
-            if info.addrs.is_empty()
-                && let Some(known) = view.get(&info.peer.id)
-            {
-                info.addrs = known.addrs.clone();
+            info.addrs = self.usable(&info.addrs).truncated(ADDRS_PER_CLAIM_MAX);
+            if let Some(known) = view.get(&info.peer.id) {
+                // What the peer itself told us comes before what others say of it.
+                info.addrs = known.addrs.merged(&info.addrs);
             }
             !info.addrs.is_empty()
         });

@@ -2,6 +2,8 @@
 
 mod spread;
 
+use alloc::string::String;
+
 use bytes::Bytes;
 
 pub(crate) use self::spread::Spread;
@@ -22,6 +24,8 @@ use crate::time::Timestamp;
 pub(crate) struct Publish {
     what: What,
     stage: Stage,
+    /// Why the own store did not take the record.
+    local_failure: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,11 +54,11 @@ enum Stage {
 
 impl Publish {
     pub(crate) fn provider(key: Bytes) -> Self {
-        Self { what: What::Provider { key }, stage: Stage::New }
+        Self { what: What::Provider { key }, stage: Stage::New, local_failure: None }
     }
 
     pub(crate) fn value(record: Record) -> Self {
-        Self { what: What::Value { record }, stage: Stage::New }
+        Self { what: What::Value { record }, stage: Stage::New, local_failure: None }
     }
 
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
@@ -116,12 +120,15 @@ impl Publish {
                 self.stage = Stage::Reading;
                 cx.emit(Effect::Store(StoreRequest::Value { key }));
             }
+            // Whether others can hold the record does not depend on whether we can: a store that strangers have
+            // filled must not keep us from publishing.
             (Stage::Reading | Stage::Writing, _, StoreReply::Failed { reason }) => {
-                self.fail(cx, OperationError::Store { reason });
+                self.local_failure = Some(reason);
+                self.start_walk(cx);
             }
             (Stage::Reading | Stage::Writing, _, _) => {
-                let reason = "the store answered another question".into();
-                self.fail(cx, OperationError::Store { reason });
+                self.local_failure = Some("the store answered another question".into());
+                self.start_walk(cx);
             }
             _ => {}
         }
@@ -265,7 +272,9 @@ impl Publish {
         }
     }
 
-    fn outcome(&self, result: Result<PublishReport, OperationError>) -> Outcome {
+    fn outcome(&mut self, result: Result<PublishReport, OperationError>) -> Outcome {
+        let local_failure = self.local_failure.take();
+        let result = result.map(|report| PublishReport { local_failure, ..report });
         match &self.what {
             What::Provider { .. } => Outcome::Provide(match result {
                 Ok(report) if report.sent > 0 => Ok(report),
@@ -284,7 +293,7 @@ impl Publish {
         }
     }
 
-    fn fail(&self, cx: &mut Context<'_>, error: OperationError) {
+    fn fail(&mut self, cx: &mut Context<'_>, error: OperationError) {
         let outcome = self.outcome(Err(error));
         cx.emit(Effect::Ended(outcome));
     }

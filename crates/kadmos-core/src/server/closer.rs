@@ -67,16 +67,16 @@ impl Responder {
 
     fn fitting(&self, mut closer: Vec<PeerInfo>) -> Response {
         let fixed = response_len(&Response::FindNode { closer: Vec::new() }, &[]);
-        self.truncate(&mut closer, fixed);
+        Self::truncate(&mut closer, fixed, self.config.protocol.message_bytes_max);
         Response::FindNode { closer }
     }
 
-    /// Drops the last of `peers` until a message of them and `used` other bytes fits in `message_bytes_max`; returns
+    /// Drops the last of `peers` until a message of them and `used` other bytes fits in `bytes_max`; returns
     /// the bytes of the message then.
-    pub(super) fn truncate(&self, peers: &mut Vec<PeerInfo>, mut used: usize) -> usize {
+    pub(super) fn truncate(peers: &mut Vec<PeerInfo>, mut used: usize, bytes_max: usize) -> usize {
         let fit = peers.iter().take_while(|info| {
             let len = used + peer_len(info);
-            let fits = len <= self.config.protocol.message_bytes_max;
+            let fits = len <= bytes_max;
             if fits {
                 used = len;
             }

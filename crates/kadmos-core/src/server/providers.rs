@@ -28,9 +28,11 @@ impl Responder {
     ) -> Reply {
         let mut closer = self.closer(&key, table, peer);
         let fixed = response_len(&Response::GetProviders { providers: Vec::new(), closer: Vec::new() }, &key);
-        let mut used = self.truncate(&mut closer, fixed);
         let message_bytes_max = self.config.protocol.message_bytes_max;
         let modest_bytes_max = message_bytes_max.min(PROVIDERS_REPLY_BYTES_MAX);
+        // Closer peers with long lists of addresses must not leave the providers without room.
+        let mut used =
+            Self::truncate(&mut closer, fixed, message_bytes_max.min(PROVIDERS_REPLY_BYTES_MAX / 2));
         let mut providers = Vec::new();
         let read = reader.providers(&key, now.unix, &mut |provider| {
             let provider = self.shown_provider(provider, table);

@@ -39,7 +39,7 @@ impl Responder {
             response = Response::GetValue { record: None, received: None, closer: Vec::new() };
             used = response_len(&response, &key);
         }
-        self.truncate(&mut closer, used);
+        Self::truncate(&mut closer, used, self.config.protocol.message_bytes_max);
         if let Response::GetValue { closer: named, .. } = &mut response {
             *named = closer;
         }

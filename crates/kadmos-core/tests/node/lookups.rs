@@ -83,6 +83,48 @@ fn cancelling_stops_at_once() {
 }
 
 #[test]
+fn a_deadline_gives_whoever_has_answered() {
+    let mut rig = Rig::with_peers(private(), 30);
+    let id = closest(&mut rig);
+    let sent = rig.sent.pop_front().expect("a request");
+    rig.answer(&sent, Response::FindNode { closer: vec![] });
+    rig.advance(Duration::from_secs(60));
+    let Outcome::ClosestPeers(Ok(found)) = rig.ended(id) else { panic!("{:?}", rig.ended(id)) };
+    assert_eq!((found.peers, found.complete), (vec![sent.to], false));
+}
+
+#[test]
+fn invented_addresses_do_not_crowd_out_true_ones() {
+    let mut rig = Rig::with_peers(private(), 10);
+    let target = peer(333);
+    let id = rig.start(Operation::FindPeer { id: target.peer.id });
+    let invented: Vec<_> = (0..200u8).map(|n| vec![4, 10, 9, 9, n, 6, 0, 80]).collect();
+    let lie = AddrList::collect(&target.peer.id, invented.iter().map(Vec::as_slice));
+    let liar = rig.sent.pop_front().expect("a request");
+    rig.answer(&liar, Response::FindNode { closer: vec![PeerInfo::new(target.peer.clone(), lie)] });
+    let asked = rig.sent.pop_back().expect("the target is asked at once");
+    assert_eq!(asked.to.peer, target.peer);
+    assert_eq!(asked.to.addrs.len(), kadmos_core::limits::ADDRS_PER_CLAIM_MAX);
+    rig.fail(&asked, RequestFailure::Unreachable);
+    for sent in rig.sent.drain(..).collect::<Vec<_>>() {
+        rig.answer(&sent, Response::FindNode { closer: vec![target.clone()] });
+    }
+    let Outcome::FindPeer(Ok(found)) = rig.ended(id) else { panic!("{:?}", rig.ended(id)) };
+    assert!(found.addrs.iter().any(|addr| target.addrs.iter().any(|own| own == addr)), "{found:?}");
+}
+
+#[test]
+fn what_a_peer_said_of_itself_comes_before_what_others_say() {
+    let mut rig = Rig::with_peers(private(), 10);
+    closest(&mut rig);
+    let liar = rig.sent.pop_front().expect("a request");
+    let other = nearest(10, KEY, 10).pop().expect("ten peers");
+    let lie = PeerInfo::new(other.peer.clone(), peer(4_000).addrs);
+    rig.answer(&liar, Response::FindNode { closer: vec![lie] });
+    assert_eq!(rig.node.table().view().get(&other.peer.id), Some(&other));
+}
+
+#[test]
 fn an_id_in_use_is_refused() {
     let mut rig = Rig::with_peers(private(), 3);
     let id = closest(&mut rig);
@@ -221,6 +263,27 @@ fn providers_stream_and_end_at_the_count() {
     assert_eq!(providers(&rig), [peer(900), bare, peer(901), peer(902)]);
     assert_eq!(rig.ended(id), Outcome::FindProviders(Ok(3)));
     assert_eq!(rig.node.running_requests(), 0);
+}
+
+#[test]
+fn one_answer_cannot_fill_a_search_with_inventions() {
+    use kadmos_core::limits::{PROVIDER_REPORTS_MAX, PROVIDERS_PER_ANSWER_MAX};
+    let mut rig = Rig::with_peers(private(), 40);
+    rig.start(Operation::FindProviders { key: Bytes::from_static(KEY), count: 0 });
+    rig.store_reply(StoreReply::Providers(vec![]));
+    let flood = rig.sent.pop_front().expect("a request");
+    let invented = (10_000..11_000).map(peer).collect();
+    rig.answer(&flood, Response::GetProviders { providers: invented, closer: vec![] });
+    assert_eq!(providers(&rig).len(), PROVIDERS_PER_ANSWER_MAX);
+    // A true provider is reported again when its true addresses come after invented ones, within bounds.
+    for n in 0..8 {
+        let sent = rig.sent.pop_front().expect("a request");
+        let claim = PeerInfo::new(peer(900).peer, peer(5_000 + n).addrs);
+        rig.answer(&sent, Response::GetProviders { providers: vec![claim], closer: vec![] });
+    }
+    let reports: Vec<_> = providers(&rig).into_iter().filter(|info| info.peer == peer(900).peer).collect();
+    assert_eq!(reports.len(), PROVIDER_REPORTS_MAX);
+    assert_eq!(reports.last().map(|info| info.addrs.len()), Some(PROVIDER_REPORTS_MAX));
 }
 
 #[test]

@@ -155,6 +155,68 @@ fn a_silent_bootstrap_peer_delays_nobody() {
 }
 
 #[test]
+fn a_bootstrap_peer_that_names_nobody_decides_nothing() {
+    let mut rig = Rig::new(private());
+    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1)]));
+    let id = rig.start(Operation::Bootstrap);
+    let fast = rig.sent.pop_front().expect("the request to peer 0");
+    let slow = rig.sent.pop_front().expect("the request to peer 1");
+    rig.answer(&fast, Response::FindNode { closer: vec![] });
+    rig.answer_all(0); // peer 0 names nobody, whatever it is asked
+    assert_eq!(rig.outcome(id), None, "another may know more");
+    rig.answer(&slow, Response::FindNode { closer: nearest(400, b"x", 20) });
+    rig.answer_all(400);
+    let Outcome::Bootstrap(Ok(report)) = rig.ended(id) else { panic!("{:?}", rig.ended(id)) };
+    assert_eq!((report.tried, report.answered), (2, 2));
+    assert!(report.peers > 40, "{report:?}");
+}
+
+#[test]
+fn a_bootstrap_peer_that_falls_silent_decides_nothing() {
+    let mut rig = Rig::new(private());
+    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1)]));
+    let id = rig.start(Operation::Bootstrap);
+    let fast = rig.sent.pop_front().expect("the request to peer 0");
+    let slow = rig.sent.pop_front().expect("the request to peer 1");
+    rig.answer(&fast, Response::FindNode { closer: vec![] });
+    let mute = rig.sent.pop_front().expect("the lookup of our own id");
+    rig.fail(&mute, RequestFailure::TimedOut);
+    assert_eq!(rig.outcome(id), None);
+    rig.answer(&slow, Response::FindNode { closer: vec![peer(7)] });
+    rig.answer_all(400);
+    assert!(matches!(rig.ended(id), Outcome::Bootstrap(Ok(report)) if report.peers > 40));
+}
+
+#[test]
+fn a_bootstrap_peer_with_a_private_address_leads_into_a_public_realm() {
+    let mut config = private();
+    config.protocol.addresses = AddressPolicy::Public;
+    let mut rig = Rig::new(config);
+    rig.input(Input::AddBootstrapPeers(vec![peer(0)]));
+    let id = rig.start(Operation::Bootstrap);
+    let source = rig.sent.pop_front().expect("the request to peer 0");
+    let addr: &[u8] = &[4, 1, 2, 3, 4, 6, 0, 80];
+    let public = PeerInfo::new(peer(5).peer, AddrList::collect(&peer(5).peer.id, [addr]));
+    rig.answer(&source, Response::FindNode { closer: vec![public.clone()] });
+    rig.answer_all(0);
+    assert!(matches!(rig.ended(id), Outcome::Bootstrap(Ok(_))), "{:?}", rig.ended(id));
+    assert!(contains(&rig, &public) && !contains(&rig, &peer(0)));
+}
+
+#[test]
+fn a_peer_is_admitted_with_the_addresses_it_told_itself() {
+    let mut rig = Rig::with_peers(private(), 1);
+    rig.start(Operation::ClosestPeers { key: Bytes::from_static(b"key") });
+    let liar = rig.sent.pop_front().expect("a request");
+    let lie = PeerInfo::new(peer(5).peer, peer(4_000).addrs);
+    rig.answer(&liar, Response::FindNode { closer: vec![lie] });
+    rig.input(identified(&peer(5), true));
+    let sent = rig.sent.pop_front().expect("the request");
+    rig.answer(&sent, Response::FindNode { closer: vec![] });
+    assert_eq!(rig.node.table().view().get(&peer(5).peer.id), Some(&peer(5)));
+}
+
+#[test]
 fn joining_without_or_with_unreachable_sources_says_so() {
     let mut rig = Rig::new(private());
     let id = rig.start(Operation::Bootstrap);

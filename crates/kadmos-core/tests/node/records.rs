@@ -207,12 +207,41 @@ fn a_put_never_replaces_a_better_value() {
 }
 
 #[test]
-fn a_store_that_fails_ends_the_put() {
+fn a_store_that_fails_is_reported_and_keeps_nobody_from_publishing() {
     let mut rig = Rig::with_peers(private(), 40);
     let id = put(&mut rig, b"5");
-    rig.store_reply(StoreReply::Failed { reason: "disk full".into() });
-    let error = OperationError::Store { reason: "disk full".into() };
-    assert_eq!(rig.ended(id), Outcome::PutValue(Err(error.into())));
+    rig.store_reply(StoreReply::Value(None));
+    rig.store_reply(StoreReply::Failed { reason: "full".into() });
+    rig.answer_all(40);
+    let Outcome::PutValue(Ok(report)) = rig.ended(id) else { panic!("{:?}", rig.ended(id)) };
+    assert_eq!((report.stored, report.local_failure.as_deref()), (20, Some("full")));
+    let id = rig.start(Operation::Provide { key: Bytes::from_static(b"multihash") });
+    rig.store_reply(StoreReply::Failed { reason: "full".into() });
+    rig.answer_all(40);
+    let Outcome::Provide(Ok(report)) = rig.ended(id) else { panic!() };
+    assert_eq!((report.sent, report.local_failure.as_deref()), (20, Some("full")));
+}
+
+#[test]
+fn invented_peers_that_never_answer_do_not_keep_a_record_from_those_who_did() {
+    let mut rig = Rig::with_peers(private(), 10);
+    let key = Bytes::from_static(b"multihash");
+    let id = rig.start(Operation::Provide { key: key.clone() });
+    rig.store_reply(StoreReply::Written);
+    // Forty nearer than all who are real, and nobody answers there.
+    let invented = nearest(40_000, &key, 40);
+    let honest = rig.sent.pop_front().expect("a request");
+    rig.answer(&honest, Response::FindNode { closer: invented.clone() });
+    rig.advance(Duration::from_secs(54));
+    let announced: Vec<_> = rig
+        .sent
+        .iter()
+        .filter(|sent| matches!(sent.message, Request::AddProvider { .. }))
+        .map(|sent| sent.to.peer.clone())
+        .collect();
+    assert_eq!(announced, [honest.to.peer]);
+    rig.advance(Duration::from_secs(6));
+    assert!(matches!(rig.ended(id), Outcome::Provide(Err(ProvideError::NotSent { attempted: 1, .. }))));
 }
 
 #[test]

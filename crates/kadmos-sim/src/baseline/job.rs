@@ -106,6 +106,7 @@ impl Publishing {
                 .iter()
                 .filter_map(|(peer, state)| Some((peer.clone(), state.as_ref()?.err()?)))
                 .collect(),
+            local_failure: None,
         }
     }
 }

@@ -2,17 +2,25 @@
 
 use alloc::collections::BTreeMap;
 
-use crate::limits::PROVIDERS_MAX;
+use crate::addr::AddrList;
+use crate::limits::{PROVIDER_REPORTS_MAX, PROVIDERS_MAX, PROVIDERS_PER_ANSWER_MAX};
 use crate::machine::{Context, Effect};
 use crate::operation::Update;
 use crate::peer::{PeerId, PeerInfo};
 
-/// Distinct providers, each reported once, or twice when only the second report has addresses.
+/// Distinct providers. Each is reported when it is first heard of, and again, with all addresses heard so far, when
+/// an answer has further ones: the first who answers may have left them out or invented them.
 #[derive(Clone, Debug)]
 pub(super) struct ProviderSearch {
     count: usize,
-    /// Whether the provider was reported with addresses. At most [`PROVIDERS_MAX`].
-    found: BTreeMap<PeerId, bool>,
+    /// At most [`PROVIDERS_MAX`].
+    found: BTreeMap<PeerId, Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    addrs: AddrList,
+    reports: usize,
 }
 
 impl ProviderSearch {
@@ -32,18 +40,31 @@ impl ProviderSearch {
 
     /// Reports what is new; returns whether enough have been found.
     pub(super) fn add(&mut self, cx: &mut Context<'_>, providers: &[PeerInfo]) -> bool {
+        let room = PROVIDERS_MAX.min(self.found.len() + PROVIDERS_PER_ANSWER_MAX);
         for info in providers {
             if self.is_done() {
                 break;
             }
-            let addressed = !info.addrs.is_empty();
-            let news = match self.found.get(&info.peer.id) {
-                Some(had_addrs) => addressed && !had_addrs,
-                None => self.found.len() < PROVIDERS_MAX,
+            let has_room = self.found.len() < room;
+            let news = match self.found.get_mut(&info.peer.id) {
+                Some(known) if known.reports < PROVIDER_REPORTS_MAX => {
+                    let addrs = known.addrs.merged(&info.addrs);
+                    let news = addrs != known.addrs;
+                    if news {
+                        *known = Known { addrs, reports: known.reports + 1 };
+                    }
+                    news
+                }
+                Some(_) => false,
+                None if has_room => {
+                    self.found.insert(info.peer.id, Known { addrs: info.addrs.clone(), reports: 1 });
+                    true
+                }
+                None => false,
             };
-            if news {
-                self.found.insert(info.peer.id, addressed);
-                cx.emit(Effect::Update(Update::Provider(info.clone())));
+            if news && let Some(known) = self.found.get(&info.peer.id) {
+                let info = PeerInfo::new(info.peer.clone(), known.addrs.clone());
+                cx.emit(Effect::Update(Update::Provider(info)));
             }
         }
         self.is_done()
