@@ -257,6 +257,11 @@ impl Behaviour {
                 self.publish_at.get_or_insert_with(|| now.max(earliest));
             }
             Output::Event(event) => {
+                if let Event::PeerAdmitted { peer, .. } = &event {
+                    // It was admitted with the addresses it was asked at, which others may have named; its own are
+                    // told once more.
+                    self.identities.touch(peer_id(&peer.id));
+                }
                 self.record(&event);
                 // Nobody may be listening.
                 let _ = self.events.send(event);

@@ -128,7 +128,7 @@ impl Identities {
     }
 
     /// Notes a change, once there is enough to tell: a server without any address is of no use yet.
-    fn touch(&mut self, peer: PeerId) {
+    pub(crate) fn touch(&mut self, peer: PeerId) {
         let ready = self.peers.get(&peer).is_some_and(|identity| match identity.serves {
             Some(true) => !identity.listens.is_empty() || identity.dialled.is_some(),
             Some(false) => true,

@@ -19,6 +19,10 @@ use crate::handler::{Outgoing, ToHandler};
 /// further dials wait their turn.
 pub(crate) const DIALS_MAX: usize = 128;
 
+/// Addresses tried for one peer while requests wait for it. Each costs a socket, and a peer may have invented them for
+/// another; a node announces some 5 to 30.
+pub(crate) const DIAL_ADDRS_MAX: usize = 32;
+
 /// What is to be done.
 #[derive(Debug)]
 pub(crate) enum Effect {
@@ -109,7 +113,8 @@ impl Peers {
             progress: Progress::Waiting,
         });
         for addr in addrs {
-            if !dial.tried.contains(&addr) && !dial.untried.contains(&addr) {
+            let known = dial.tried.len() + dial.untried.len();
+            if known < DIAL_ADDRS_MAX && !dial.tried.contains(&addr) && !dial.untried.contains(&addr) {
                 dial.untried.push(addr);
             }
         }
@@ -165,9 +170,7 @@ impl Peers {
         let first = connections.is_empty();
         connections.push(Connection { id: connection, in_flight: BTreeSet::new() });
         if let Some(dial) = self.dials.remove(&peer) {
-            if dial.progress == Progress::Waiting {
-                self.waiting.retain(|waiting| *waiting != peer);
-            }
+            self.compact_waiting();
             for request in dial.requests {
                 self.deadlines.remove(&(request.deadline, request.id));
                 self.send_connected(peer, request);
@@ -206,10 +209,14 @@ impl Peers {
     pub(crate) fn expire(&mut self, now: Timestamp) {
         while let Some((deadline, request)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(deadline, request));
+            let mut failure = RequestFailure::TimedOut;
             if let Some(Place::Waiting { peer, .. }) = self.places.remove(&request) {
+                if self.dials.get(&peer).is_some_and(|dial| dial.progress == Progress::Waiting) {
+                    failure = RequestFailure::Overloaded; // the peer was never tried
+                }
                 self.drop_waiting(peer, request);
             }
-            self.fail(request, RequestFailure::TimedOut);
+            self.fail(request, failure);
         }
     }
 
@@ -269,7 +276,17 @@ impl Peers {
         dial.requests.retain(|waiting| waiting.id != request);
         if dial.requests.is_empty() && dial.progress == Progress::Waiting {
             self.dials.remove(&peer);
-            self.waiting.retain(|waiting| *waiting != peer);
+            self.compact_waiting();
+        }
+    }
+
+    /// Forgets peers in line that nobody waits for any more, once they are the larger part: so many requests that end
+    /// together cost no more than their number.
+    fn compact_waiting(&mut self) {
+        if self.waiting.len() > 2 * self.dials.len() + DIALS_MAX {
+            let dials = &self.dials;
+            self.waiting
+                .retain(|peer| dials.get(peer).is_some_and(|dial| dial.progress == Progress::Waiting));
         }
     }
 

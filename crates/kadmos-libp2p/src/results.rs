@@ -62,6 +62,8 @@ pub struct PublishReport {
     pub holders: Vec<PeerId>,
     /// The others, with the last failure of each.
     pub failed: Vec<(PeerId, RequestFailure)>,
+    /// Why this node's own store did not take the record, if it did not. The others were sent it all the same.
+    pub local_failure: Option<String>,
 }
 
 impl From<operation::ClosestPeers> for ClosestPeers {
@@ -90,6 +92,7 @@ impl From<kadmos_core::error::PublishReport> for PublishReport {
             stored: report.stored,
             holders: report.holders.iter().map(|peer| peer_id(&peer.id)).collect(),
             failed: report.failed.iter().map(|(peer, failure)| (peer_id(&peer.id), *failure)).collect(),
+            local_failure: report.local_failure,
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct SessionLimits {
     pub stream_idle_timeout: Duration,
     /// Streams we hold open. Default 4.
     pub outbound_streams_max: usize,
-    /// Requests that wait for a stream, or for a connection. Default 64.
+    /// Requests that wait for a stream, or for a connection. Default 4,096: as many as operations may run.
     pub outbound_queue_max: usize,
     /// A stream of ours is closed when it was not used for this long. Default 50 s.
     pub stream_park_timeout: Duration,

@@ -169,3 +169,40 @@ fn requests_spread_over_connections_and_die_with_theirs() {
     assert_eq!(effects(&mut peers).0, ["2 closed", "4 closed"]);
     assert_eq!(peers.in_flight(), 0);
 }
+
+#[test]
+fn a_peer_that_was_never_tried_is_not_to_blame() {
+    let mut peers = peers();
+    for id in 0..=DIALS_MAX as u64 {
+        peers.send(PeerId::random(), vec![addr(1)], request(id));
+    }
+    let (texts, _) = effects(&mut peers);
+    assert_eq!(texts.len(), DIALS_MAX, "the last one waits for a place");
+    peers.expire(DEADLINE);
+    let (texts, _) = effects(&mut peers);
+    let blamed = |text: &&String| text.ends_with(RequestFailure::TimedOut.label());
+    assert_eq!(texts.iter().filter(blamed).count(), DIALS_MAX);
+    assert!(texts.contains(&format!("{DIALS_MAX} {}", RequestFailure::Overloaded.label())), "{texts:?}");
+    assert_eq!(peers.in_flight(), 0);
+}
+
+#[test]
+fn a_line_of_dials_that_nobody_waits_for_is_forgotten() {
+    let mut peers = peers();
+    for id in 0..20_000 {
+        peers.send(PeerId::random(), vec![addr(1)], request(id));
+    }
+    peers.expire(DEADLINE);
+    assert!(peers.waiting.len() <= 2 * DIALS_MAX + DIALS_MAX, "{}", peers.waiting.len());
+    assert_eq!(peers.in_flight(), 0);
+}
+
+#[test]
+fn addresses_to_dial_are_bounded() {
+    let (mut peers, peer) = (peers(), PeerId::random());
+    for id in 0..10 {
+        let addrs = (0..60).map(|n| addr(1 + 100 * id as u16 + n)).collect();
+        peers.send(peer, addrs, request(id));
+    }
+    assert_eq!(peers.dial_addrs(&peer).count(), DIAL_ADDRS_MAX);
+}
