@@ -175,24 +175,24 @@ async fn many_lookups_at_once_all_end() {
     }
 }
 
-/// With its default settings libp2p-kad reads no answer above 16 KiB, which a hundred providers with many addresses
-/// are. It takes the server for failed.
+/// With its default settings libp2p-kad reads no answer above 16 KiB, and takes the server for failed. A hundred
+/// providers with many addresses would be one, so we name as many as fit.
 #[tokio::test]
-async fn libp2p_kad_reads_answers_up_to_16_kib() {
+async fn libp2p_kad_can_read_every_provider_answer() {
     let (node, peer) = pair(Transport::Tcp).await;
-    for (fill, addrs, readable) in [(1, 4, true), (2, 20, false)] {
+    for (fill, addrs, all) in [(1, 4, true), (2, 20, false)] {
         let key = multihash(fill);
         let providers: Vec<_> = (0..100).map(|_| provider_record(&key, addrs)).collect();
         for added in node.store().add_providers(providers, now()).await {
             added.unwrap();
         }
         let found = peer.find_providers(key.clone()).await;
-        assert_eq!(found.len(), if readable { 100 } else { 0 });
-        // Ours read 4 MiB, as Go does.
+        assert!(if all { found.len() == 100 } else { (50..100).contains(&found.len()) }, "{}", found.len());
+        // Our client is given the same answer.
         let client = kadmos_node::start_in(Mode::Client).await;
         client.connect(Transport::Tcp.pick(&node.p2p_addrs())).await.unwrap();
         kadmos_node::admits(&client, node.peer_id()).await;
-        assert_eq!(client.find_providers(key, 0).count().await, 100);
+        assert!(client.find_providers(key, 0).count().await >= found.len().min(50));
     }
 }
 
