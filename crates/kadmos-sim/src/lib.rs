@@ -23,6 +23,7 @@ pub mod plant;
 mod queue;
 mod random;
 pub mod records;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;

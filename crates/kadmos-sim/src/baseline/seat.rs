@@ -100,6 +100,13 @@ impl World {
         Ok(())
     }
 
+    /// Spares these nodes from coming and going, for as long as nobody calls [`World::churn`] again.
+    pub(crate) fn keep(&mut self, nodes: &[NodeIndex]) {
+        for node in nodes {
+            self.nodes[node.as_usize()].class = None;
+        }
+    }
+
     /// Tells whoever sits in a node's seat now what the seat's host knows.
     fn take_seat(&mut self, node: NodeIndex) {
         let state = &mut self.nodes[node.as_usize()];

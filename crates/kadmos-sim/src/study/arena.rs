@@ -78,9 +78,9 @@ impl Arena {
             .clients(seats)
             .seed(scene.seed)
             .model(scene.model.clone())
-            .oracle_start(true)
-            .start_spacing(NEVER);
+            .oracle_start(true);
         if !scene.upkeep {
+            builder = builder.start_spacing(NEVER);
             builder = builder.configure(|config| config.table.refresh_interval = NEVER);
         }
         let mut world = builder.build()?;
@@ -96,8 +96,9 @@ impl Arena {
             let table = aged_table(&world, *node, k, &dead, &mut rng);
             world.reseat(*node, |_| {}, table)?;
         }
-        // The servers that everybody knows join at once; nobody else does.
-        world.run(Duration::from_secs(30));
+        // Without upkeep, only the servers that everybody knows join: at once. With it, all do, ten each second.
+        let joining = if scene.upkeep { (scene.servers + seats) / 10 } else { 0 };
+        world.run(Duration::from_secs(u64::from(joining) + 30));
         Ok(Self { world, clients, seed: scene.seed, k })
     }
 

@@ -86,11 +86,22 @@ pub(super) fn measure(
     finds: usize,
     walks: usize,
 ) -> Result<Vec<Measured>, StudyError> {
+    let servers = bench.config.servers();
+    let scene = Scene { servers, clients: CLIENTS, seed: 0, model, upkeep: false };
+    measure_in(bench, contenders, &scene, finds, walks)
+}
+
+/// As [`measure`], in worlds like `scene`, whose seed is not taken.
+pub(super) fn measure_in(
+    bench: &mut Bench<'_>,
+    contenders: &[Contender],
+    scene: &Scene,
+    finds: usize,
+    walks: usize,
+) -> Result<Vec<Measured>, StudyError> {
     let mut measured: Vec<_> = contenders.iter().map(|_| Measured::default()).collect();
     for seed in bench.config.seeds() {
-        let servers = bench.config.servers();
-        let scene = Scene { servers, clients: CLIENTS, seed, model: model.clone(), upkeep: false };
-        let mut warmed = Arena::build(&scene)?;
+        let mut warmed = Arena::build(&Scene { seed, ..scene.clone() })?;
         let keys = warmed.keys("found", finds);
         warmed.plant_records(&keys);
         for (contender, measured) in contenders.iter().zip(&mut measured) {
@@ -142,7 +153,8 @@ pub(super) fn measure(
 
 /// Lets each client look up a few keys.
 pub(super) fn warm_up(arena: &mut Arena, stage: Stage<'_>, bench: &mut Bench<'_>) {
-    let keys = arena.keys("warm-up", WARM_UPS * arena.clients.len());
+    let all = WARM_UPS * arena.clients.len();
+    let keys = arena.keys("warm-up", bench.config.pick(all, all));
     let operations = keys.into_iter().map(|key| Operation::ClosestPeers { key }).collect();
     arena.perform(stage, operations, bench.progress);
 }

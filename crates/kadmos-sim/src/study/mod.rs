@@ -7,11 +7,16 @@
 mod arena;
 mod calibration;
 mod contender;
+mod folder;
 mod lookup;
 mod plot;
 mod provide;
 mod report;
 mod stats;
+mod sweeps;
+#[cfg(test)]
+mod tests;
+mod timeline;
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,6 +26,7 @@ use kadmos_core::ConfigError;
 use kadmos_core::error::Fault;
 use serde::{Deserialize, Serialize};
 
+pub use self::folder::{FolderError, write_folder};
 pub use self::plot::{PlotError, svg};
 pub use self::report::{Cell, Check, Figure, Row, Series, StudyReport, Table};
 pub use self::stats::Estimate;
@@ -31,21 +37,56 @@ use crate::oracle::Ratio;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum StudyName {
+    /// What each of our choices is worth.
+    Ablation,
+    /// Servers come and go.
+    Churn,
+    /// As many newcomers as there are servers join at once.
+    Flood,
     /// How long until a provider is found, and what it costs.
     Lookup,
+    /// A foreign network of dead servers is mixed in.
+    Merge,
+    /// Servers take connections and answer nothing.
+    Mute,
+    /// Half of the network is cut off from the other, and comes back.
+    Partition,
     /// How long until content is announced, and to whom.
     Provide,
+    /// Half of the servers are started again at once.
+    Restart,
+    /// Networks of different sizes.
+    Scale,
 }
 
 impl StudyName {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Lookup, Self::Provide];
+    pub const ALL: &[Self] = &[
+        Self::Lookup,
+        Self::Provide,
+        Self::Churn,
+        Self::Mute,
+        Self::Merge,
+        Self::Partition,
+        Self::Flood,
+        Self::Restart,
+        Self::Scale,
+        Self::Ablation,
+    ];
 
     /// Stable label.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Ablation => "ablation",
+            Self::Churn => "churn",
+            Self::Flood => "flood",
             Self::Lookup => "lookup",
+            Self::Merge => "merge",
+            Self::Mute => "mute",
+            Self::Partition => "partition",
             Self::Provide => "provide",
+            Self::Restart => "restart",
+            Self::Scale => "scale",
         }
     }
 }
@@ -78,13 +119,16 @@ pub struct StudyConfig {
     pub seed: u64,
     /// How many seeds; `None` takes 3 when quick, else 5. At least 1.
     pub seeds: Option<u32>,
-    /// Servers of each world; `None` takes 2,000 when quick, else 8,000. At least 100.
+    /// Servers of each world; `None` takes 2,000 when quick, else 8,000, and 300 or 2,000 where they keep their tables
+    /// up. At least 100. The study of scale has its own.
     pub servers: Option<u32>,
+    /// Operations, in hundredths of the study's own number. Default 100; at least 1.
+    pub work_percent: u32,
 }
 
 impl Default for StudyConfig {
     fn default() -> Self {
-        Self { quick: false, seed: 1, seeds: None, servers: None }
+        Self { quick: false, seed: 1, seeds: None, servers: None, work_percent: 100 }
     }
 }
 
@@ -101,9 +145,10 @@ impl StudyConfig {
         self.seed..self.seed.saturating_add(u64::from(count))
     }
 
-    /// One of two numbers.
+    /// One of two numbers of operations, as much of it as is wanted.
     fn pick(&self, quick: usize, full: usize) -> usize {
-        if self.quick { quick } else { full }
+        let whole = if self.quick { quick } else { full };
+        (whole * self.work_percent as usize / 100).max(1)
     }
 
     fn command(&self, study: StudyName) -> String {
@@ -116,6 +161,9 @@ impl StudyConfig {
         }
         if let Some(servers) = self.servers {
             command.push_str(&format!(" --servers {servers}"));
+        }
+        if self.work_percent != 100 {
+            command.push_str(&format!(" --work-percent {}", self.work_percent));
         }
         command
     }
@@ -165,9 +213,20 @@ pub enum StudyError {
         /// What was read.
         got: u32,
     },
+    /// No such node.
+    #[error("node: read {got}, expected a number below {nodes}, the number of nodes")]
+    Node {
+        /// What was read.
+        got: u32,
+        /// Its bound.
+        nodes: u32,
+    },
     /// Nothing to run.
     #[error("seeds: read 0, expected at least 1")]
     Seeds,
+    /// Nothing to do.
+    #[error("work_percent: read 0, expected at least 1")]
+    Work,
     /// A setting of the nodes cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -203,11 +262,22 @@ pub fn run_study(
     if config.seeds().is_empty() {
         return Err(StudyError::Seeds);
     }
+    if config.work_percent == 0 {
+        return Err(StudyError::Work);
+    }
     let began = Instant::now();
     let mut bench = Bench { config, progress, events: 0, virtual_ms: 0, violations: Vec::new() };
     let findings = match study {
+        StudyName::Ablation => sweeps::ablation(&mut bench)?,
+        StudyName::Churn => timeline::churn(&mut bench)?,
+        StudyName::Flood => timeline::flood(&mut bench)?,
         StudyName::Lookup => lookup::run(&mut bench)?,
+        StudyName::Merge => sweeps::merge(&mut bench)?,
+        StudyName::Mute => sweeps::mute(&mut bench)?,
+        StudyName::Partition => timeline::partition(&mut bench)?,
         StudyName::Provide => provide::run(&mut bench)?,
+        StudyName::Restart => timeline::restart(&mut bench)?,
+        StudyName::Scale => sweeps::scale(&mut bench)?,
     };
     let Findings { method, tables, checks, figures } = findings;
     Ok(StudyReport {

@@ -308,7 +308,7 @@ mod tests {
         table.push("kadmos", vec![estimate(100.0), Cell::None]);
         assert_eq!(
             table.to_string(),
-            "time, ms\n                      p50   found\n\
+            "time, ms\n                       p50   found\n\
              go           400 [399 401]  99.9 %\n\
              kadmos  100 [99 101] 0.25x       -\n"
         );
