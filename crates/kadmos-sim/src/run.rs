@@ -1,7 +1,9 @@
 //! The standard run: a network that joins through a few nodes, settles, and does its job.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -95,6 +97,8 @@ pub struct Progress {
     pub virtual_time: Duration,
     /// Events so far.
     pub events: u64,
+    /// Of the true closest peers of the lookups that have ended, those that were found.
+    pub recall: Ratio,
 }
 
 /// Why a run could not begin.
@@ -184,6 +188,7 @@ pub fn run_observed(
         progress,
         began: Instant::now(),
         report: RunReport::new(config),
+        recall: Rc::default(),
     };
     run.join();
     run.settle();
@@ -200,6 +205,8 @@ struct Run<'a> {
     progress: &'a mut dyn FnMut(Progress),
     began: Instant,
     report: RunReport,
+    /// Shared with whoever judges lookups while they end.
+    recall: Rc<Cell<Ratio>>,
 }
 
 impl Run<'_> {
@@ -235,6 +242,7 @@ impl Run<'_> {
         let keys =
             (0..self.config.lookups).map(|_| Operation::ClosestPeers { key: random_key(&mut self.rng) });
         let operations: Vec<_> = keys.collect();
+        let so_far = Rc::clone(&self.recall);
         self.perform(Phase::Lookups, operations, &mut |world, operation| {
             samples.add(operation);
             let Operation::ClosestPeers { key } = &operation.operation else { return };
@@ -244,6 +252,7 @@ impl Run<'_> {
             };
             let one = world.oracle().recall(&Key::of(key), k, operation.node, found);
             recall.add(one);
+            so_far.set(recall);
             perfect.count(one.part == one.whole);
             complete.count(ended);
         });
@@ -376,6 +385,7 @@ impl Run<'_> {
             of,
             virtual_time: Duration::from_nanos(self.world.now().as_nanos()),
             events: self.world.counters().events,
+            recall: self.recall.get(),
         });
     }
 
