@@ -28,7 +28,7 @@ pub(crate) struct Stage {
 }
 
 /// Cheap ones first; those that use the same build beside each other.
-pub(crate) const STAGES: [Stage; 15] = [
+pub(crate) const STAGES: [Stage; 14] = [
     Stage {
         name: "tools",
         about: "programs and packages the others need, installed if missing",
@@ -43,6 +43,11 @@ pub(crate) const STAGES: [Stage; 15] = [
     Stage { name: "doctests", about: "examples in the documentation", run: tests::doctests },
     Stage { name: "demo", about: "`cargo xtask demo --once`", run: demo::stage },
     Stage {
+        name: "devnet",
+        about: "the main job on real sockets: 50 nodes, then 100 with k = 4",
+        run: devnet::check,
+    },
+    Stage {
         name: "interop",
         about: "real peers: rust-libp2p kad and Kubo, both directions",
         run: peers::interop,
@@ -52,16 +57,10 @@ pub(crate) const STAGES: [Stage; 15] = [
         about: "lines run by the tests, per crate, against xtask/coverage.toml",
         run: coverage::run,
     },
-    Stage { name: "release", about: "release build of the kadmos program", run: devnet::build },
     Stage {
         name: "sim",
-        about: "simulator: recall, equal hashes of two runs and two profiles, a canary that breaks them",
+        about: "simulator: recall, messages, equal hashes of two runs and two profiles, a canary that breaks them",
         run: sim::run,
-    },
-    Stage {
-        name: "devnet",
-        about: "the main job on real sockets: 50 nodes, then 100 with k = 4",
-        run: devnet::check,
     },
     Stage { name: "fuzz", about: "each fuzz target for 10 s", run: fuzz::run_targets },
 ];
@@ -99,7 +98,7 @@ mod select_tests {
     fn stages_are_selected_in_their_own_order() {
         assert_eq!(selected(&[], None), names());
         assert_eq!(selected(&["docs", "fmt"], None), ["fmt", "docs"]);
-        assert_eq!(selected(&[], Some("devnet")), ["devnet", "fuzz"]);
+        assert_eq!(selected(&[], Some("sim")), ["sim", "fuzz"]);
         let error = select(&["tset".into()], None).unwrap_err();
         assert_eq!(error.code(), 2);
         assert!(error.to_string().contains("tests"), "{error}");
