@@ -16,7 +16,7 @@ pub(crate) struct Keyspace {
 
 impl Keyspace {
     pub(crate) fn new(mut peers: Vec<PeerInfo>) -> Self {
-        peers.sort_unstable_by(|a, b| a.peer.key.cmp(&b.peer.key));
+        peers.sort_unstable_by_key(|info| info.peer.key);
         Self { sorted: peers }
     }
 

@@ -21,24 +21,26 @@ pub struct Requests {
 impl Checker for Requests {
     fn see(&mut self, event: &TraceEvent<'_>, findings: &mut Findings) {
         let node = event.node;
-        match event.fact {
+        let broken = match event.fact {
             Fact::Sent { request, expires, .. } => {
-                if self.in_flight.insert((node, request), expires).is_some() {
-                    let what = Broken::RequestSentTwice { request: request.0 };
-                    findings.add(event.at, Some(node), what);
-                }
+                let known = self.in_flight.insert((node, request), expires);
+                known.map(|_| Broken::RequestSentTwice { request: request.0 })
             }
             Fact::Answered { request, .. }
             | Fact::Flushed(request)
             | Fact::Failed { request, .. }
-            | Fact::Cancelled(request) => {
-                if self.in_flight.remove(&(node, request)).is_none() {
-                    let what = Broken::RequestEndedTwice { request: request.0 };
-                    findings.add(event.at, Some(node), what);
-                }
+            | Fact::Cancelled(request) => match self.in_flight.remove(&(node, request)) {
+                Some(_) => None,
+                None => Some(Broken::RequestEndedTwice { request: request.0 }),
+            },
+            Fact::NodeStopped => {
+                self.in_flight.retain(|(whose, _), _| *whose != node);
+                None
             }
-            Fact::NodeStopped => self.in_flight.retain(|(whose, _), _| *whose != node),
-            _ => {}
+            _ => None,
+        };
+        if let Some(what) = broken {
+            findings.add(event.at, Some(node), what);
         }
     }
 
