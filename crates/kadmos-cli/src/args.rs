@@ -357,6 +357,39 @@ pub(crate) enum Sim {
     Run(SimRun),
     /// Run two networks and print the first event at which they differ
     Diff(SimDiff),
+    /// Run worlds drawn from seeds, with faults, and see whether all is well afterwards
+    Check(SimCheck),
+}
+
+/// `kadmos sim check`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kadmos sim check --seeds 200                        what CI runs
+  kadmos sim check --seeds 10000 --save corpus/sim    overnight; failing cases are made smaller and kept
+  kadmos sim check --seeds 1 --first 78 --print       one seed, with all that was drawn
+
+Exits 0 when all is well, 10 when a checker saw something wrong, 11 when something never ended, 12 when
+two runs of a seed differed, 13 when the code panicked; the highest of these.")]
+pub(crate) struct SimCheck {
+    /// Number of seeds
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: u64,
+    /// The first seed; the others follow it
+    #[arg(long, default_value_t = 0)]
+    pub(crate) first: u64,
+    /// Seeds at a time [default: number of processors]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// Print what was drawn from every seed, and what came of it
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Whether to look for the smallest case that fails alike, for up to a minute each
+    #[arg(long, action = clap::ArgAction::Set, default_value_t = true)]
+    pub(crate) shrink: bool,
+    /// Folder for failing cases
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) save: Option<std::path::PathBuf>,
 }
 
 /// `kadmos sim run`

@@ -26,6 +26,14 @@ pub(crate) enum Exit {
     Unreachable,
     /// 6: refused by a limit or by a record's rules.
     Refused,
+    /// 10: `sim check` saw something wrong.
+    SimWrong,
+    /// 11: in `sim check`, something never ended.
+    SimStuck,
+    /// 12: in `sim check`, two runs of one seed differed.
+    SimUnrepeatable,
+    /// 13: in `sim check`, the code panicked.
+    SimCrashed,
     /// 130: stopped by the person, as shells number SIGINT.
     Interrupted,
 }
@@ -40,6 +48,10 @@ impl Exit {
             Self::TimedOut => 4,
             Self::Unreachable => 5,
             Self::Refused => 6,
+            Self::SimWrong => 10,
+            Self::SimStuck => 11,
+            Self::SimUnrepeatable => 12,
+            Self::SimCrashed => 13,
             Self::Interrupted => 130,
         }
     }

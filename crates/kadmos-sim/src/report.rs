@@ -1,17 +1,19 @@
 //! What a run was worth, for people and for programs.
 
 use std::fmt;
+use std::time::Duration;
 
 use kadmos_core::operation::Outcome;
 use serde::{Deserialize, Serialize};
 
+use crate::charges::Charges;
 use crate::oracle::Ratio;
 use crate::run::{Phase, RunConfig};
 use crate::world::{Counters, OperationReport, OperationState};
 
 /// What a run came to. Prints as a table; serialises to JSON.
 ///
-/// Everything but the `real_ms` fields is the same in every run of one configuration.
+/// Everything but the `real_ms` fields and `memory_bytes` is the same in every run of one configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
     /// What was run.
@@ -48,6 +50,10 @@ pub struct RunReport {
     pub real_ms: u64,
     /// What the world counted.
     pub counters: Counters,
+    /// What all nodes together did, by what for.
+    pub charges: Charges,
+    /// Memory of the whole process at the end, where the system tells.
+    pub memory_bytes: Option<u64>,
     /// Delivered events and state changes in the hash.
     pub trace_events: u64,
     /// SHA-256 over them, in hexadecimal.
@@ -183,10 +189,18 @@ impl RunReport {
             virtual_ms: 0,
             real_ms: 0,
             counters: Counters::default(),
+            charges: Charges::default(),
+            memory_bytes: None,
             trace_events: 0,
             trace_hash: String::new(),
             violations: Vec::new(),
         }
+    }
+
+    /// Virtual time over real time, times ten, of the phase in which nothing but upkeep happened.
+    pub fn settle_speed_tenths(&self) -> u64 {
+        let settle = self.phases.iter().find(|ended| ended.phase == Phase::Settle);
+        settle.map_or(0, |ended| (ended.virtual_ms * 10).checked_div(ended.real_ms).unwrap_or(0))
     }
 
     /// Inputs handled by cores per real second.
@@ -259,12 +273,39 @@ impl fmt::Display for RunReport {
             Secs(self.real_ms),
             self.inputs_per_second()
         )?;
+        let speed = self.settle_speed_tenths();
+        write!(f, "speed             {}.{} x real time while settling", speed / 10, speed % 10)?;
+        match self.memory_bytes {
+            Some(bytes) => {
+                writeln!(f, ", {} MiB, {} KiB a node", bytes >> 20, (bytes >> 10) / u64::from(nodes).max(1))?
+            }
+            None => writeln!(f)?,
+        }
+        let time = Duration::from_millis(self.virtual_ms);
+        let per_hour = |count| Charges::per_node_hour(count, u64::from(nodes), time);
+        writeln!(
+            f,
+            "per node-hour     {} dials, {} requests for upkeep, {} probes, {} keep-alives, {} requests of users, {} served",
+            per_hour(self.charges.dials),
+            per_hour(self.charges.refresh_messages),
+            per_hour(self.charges.probe_messages),
+            per_hour(self.charges.keep_alives()),
+            per_hour(self.charges.operation_messages + self.charges.correction_messages),
+            per_hour(self.charges.served_messages)
+        )?;
         writeln!(f, "trace hash        {} over {} events", self.trace_hash, self.trace_events)?;
         for violation in &self.violations {
             writeln!(f, "broken promise    {violation}")?;
         }
         Ok(())
     }
+}
+
+/// Memory that this process has resident, where `/proc` tells.
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 struct Of(Ratio);

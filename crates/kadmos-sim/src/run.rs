@@ -13,10 +13,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::model::Model;
 use crate::oracle::Ratio;
 use crate::random::{below, child};
 use crate::records;
-use crate::report::{OperationStats, PhaseReport, RunReport, Samples, Spread};
+use crate::report::{OperationStats, PhaseReport, RunReport, Samples, Spread, resident_bytes};
 use crate::trace::Observer;
 use crate::world::{NodeIndex, OperationReport, World};
 
@@ -40,6 +41,10 @@ pub struct RunConfig {
     pub settle_secs: u64,
     /// Whether each message is encoded and decoded on its way. Default: no.
     pub wire: bool,
+    /// What the network does. Default [`Model::calm`].
+    pub model: Model,
+    /// Whether all run from the beginning with full tables, and join again within [`ORACLE_JOIN`]. Default: no.
+    pub oracle_start: bool,
 }
 
 impl Default for RunConfig {
@@ -53,6 +58,8 @@ impl Default for RunConfig {
             records: 100,
             settle_secs: 900,
             wire: false,
+            model: Model::calm(),
+            oracle_start: false,
         }
     }
 }
@@ -139,6 +146,9 @@ impl RunError {
     }
 }
 
+/// In how much time all nodes join that had full tables from the beginning: as long as a refresh is from the next, so
+/// that upkeep is spread evenly.
+pub const ORACLE_JOIN: Duration = Duration::from_secs(600);
 /// Time between the starts of two nodes.
 const START_SPACING: Duration = Duration::from_millis(100);
 /// Time between two operations of a run: 100 begin in a virtual second.
@@ -174,9 +184,11 @@ pub fn run_observed(
         .nodes(config.nodes)
         .bootstrap(config.bootstrap)
         .seed(config.seed)
-        .start_spacing(START_SPACING)
+        .start_spacing(start_spacing(config))
         .k(k)
         .wire(config.wire)
+        .model(config.model.clone())
+        .oracle_start(config.oracle_start)
         .build()?;
     if let Some(observer) = observer {
         world.observe(observer);
@@ -197,6 +209,10 @@ pub fn run_observed(
     Ok(run.finish())
 }
 
+fn start_spacing(config: &RunConfig) -> Duration {
+    if config.oracle_start { ORACLE_JOIN / config.nodes } else { START_SPACING }
+}
+
 /// A run under way.
 struct Run<'a> {
     config: &'a RunConfig,
@@ -212,7 +228,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn join(&mut self) {
         let of = u64::from(self.config.nodes);
-        let end = self.world.now() + START_SPACING * self.config.nodes + OPERATIONS_END;
+        let end = self.world.now() + start_spacing(self.config) * self.config.nodes + OPERATIONS_END;
         let mut joined = Ratio::default();
         while joined.whole < of && self.world.now() < end && !self.world.is_halted() {
             self.world.run(PROGRESS_EVERY);
@@ -313,6 +329,8 @@ impl Run<'_> {
         report.trace_events = world.trace_events();
         report.trace_hash = world.trace_hash().to_string();
         report.violations = world.violations().to_vec();
+        report.charges = world.charges_of_all();
+        report.memory_bytes = resident_bytes();
         report
     }
 

@@ -5,3 +5,4 @@ pub(crate) mod key;
 pub(crate) mod network;
 pub(crate) mod put;
 pub(crate) mod sim;
+pub(crate) mod sim_check;

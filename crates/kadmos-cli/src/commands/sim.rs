@@ -39,6 +39,7 @@ pub(crate) fn run(command: &Sim, output: &mut Output) -> Result<(), Failure> {
     match command {
         Sim::Run(args) => run_once(args, output),
         Sim::Diff(args) => run_twice(args, output),
+        Sim::Check(args) => super::sim_check::run(args, output),
     }
 }
 
@@ -47,7 +48,7 @@ fn run_once(args: &SimRun, output: &mut Output) -> Result<(), Failure> {
     let mut progress = |progress: Progress| {
         if told.elapsed() >= PROGRESS_EVERY {
             told = Instant::now();
-            let Progress { phase, done, of, virtual_time, events } = progress;
+            let Progress { phase, done, of, virtual_time, events, .. } = progress;
             output::note(format_args!(
                 "{}: {done} of {of}, {:.0} s virtual, {events} events",
                 phase.label(),
