@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::budget::OVERRUN;
 use crate::failure::Failure;
 use crate::process::{Limit, run as run_command, stdout_of};
 use crate::repo::Repo;
@@ -14,8 +15,8 @@ const COMPARED: [&str; 3] = ["150", "7", "300"];
 const LARGE: [&str; 3] = ["1000", "1", "10000"];
 /// Share of the true closest peers that lookups find, in a network without faults.
 const RECALL_MIN: f64 = 0.999;
-/// How long [`LARGE`] may take on the machine.
-const LARGE_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long [`LARGE`] may take. The promise is 30 s on two idle cores; a busy machine gets the slack of a budget.
+const LARGE_TIME_MAX: Duration = Duration::from_secs(30 * OVERRUN as u64);
 /// Requests of a lookup for closest peers, on average: what go-libp2p-kad-dht sends in networks of so many nodes.
 const MESSAGES_MAX: [([&str; 3], f64); 2] = [(["50", "1", "1000"], 28.0), (["150", "1", "1000"], 38.0)];
 
@@ -50,7 +51,7 @@ pub(super) fn run(repo: &Repo, limit: &Limit) -> Result<String, Failure> {
     let seconds = number(&large["real_ms"], "real_ms")? / 1e3;
     if seconds > LARGE_TIME_MAX.as_secs_f64() {
         return Err(Failure::wrong(format!(
-            "{} nodes and {} lookups took {seconds:.1} s, promised are {} s",
+            "{} nodes and {} lookups took {seconds:.1} s, expected at most {} s",
             LARGE[0],
             LARGE[2],
             LARGE_TIME_MAX.as_secs()
