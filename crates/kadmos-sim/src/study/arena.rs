@@ -206,12 +206,16 @@ impl Arena {
         Some(self.world.oracle().recall(&Key::of(key), self.k, report.node, found))
     }
 
-    /// Of the servers truly closest to `key`, how many hold a provider record; and how many of all servers do.
+    /// Of the servers truly closest to `key`, how many hold a provider record; and how many of all nodes but the provider do.
     pub(crate) fn holders(&self, key: &Bytes, provider: NodeIndex) -> (usize, usize) {
         let now = self.world.unix();
         let holds = |node: NodeIndex| !self.world.store(node).providers(key, 1, now).is_empty();
         let closest = self.world.oracle().closest(&Key::of(key), self.k, provider);
-        let all = self.world.nodes().filter(|node| self.world.is_running(*node) && holds(*node)).count();
+        let all = self
+            .world
+            .nodes()
+            .filter(|node| *node != provider && self.world.is_running(*node) && holds(*node))
+            .count();
         (closest.into_iter().filter(|node| holds(*node)).count(), all)
     }
 

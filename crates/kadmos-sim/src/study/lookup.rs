@@ -61,13 +61,13 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<Findings, StudyError> {
         "first-record",
         "Time to the first provider record",
         "milliseconds",
-        curves(&contenders, &measured, |one| &one.first_ms),
+        curves(&contenders, &measured, |one| (&one.first_ms, one.found.whole)),
     ));
     findings.figures.push(Figure::shares(
         "walk",
         "Time until the 20 closest are known",
         "milliseconds",
-        curves(&contenders, &measured, |one| &one.walk_ms),
+        curves(&contenders, &measured, |one| (&one.walk_ms, one.complete.whole)),
     ));
     for (name, change) in SENSITIVITIES {
         let (finds, walks) = (config.pick(100, 400), config.pick(40, 200));
@@ -189,10 +189,15 @@ fn walk_table(contenders: &[Contender], measured: &[Measured]) -> Table {
     table
 }
 
+/// Each contender's times, and of how many operations they are.
 pub(super) fn curves<M>(
     contenders: &[Contender],
     measured: &[M],
-    sample: impl Fn(&M) -> &Sample,
-) -> Vec<(String, Vec<f64>)> {
-    contenders.iter().zip(measured).map(|(one, data)| (one.name.clone(), sample(data).sorted())).collect()
+    sample: impl Fn(&M) -> (&Sample, u64),
+) -> Vec<(String, Vec<f64>, usize)> {
+    let curve = |(contender, data): (&Contender, &M)| {
+        let (sample, whole) = sample(data);
+        (contender.name.clone(), sample.sorted(), whole as usize) // operations of a study
+    };
+    contenders.iter().zip(measured).map(curve).collect()
 }

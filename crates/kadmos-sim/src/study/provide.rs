@@ -52,7 +52,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<Findings, StudyError> {
         "provide",
         "Time until a provide returns",
         "milliseconds",
-        curves(&contenders, &measured, |one| &one.ms),
+        curves(&contenders, &measured, |one| (&one.ms, one.succeeded.whole)),
     ));
     for (name, change) in SENSITIVITIES {
         let provides = bench.config.pick(60, 300);
