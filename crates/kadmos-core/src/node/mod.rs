@@ -455,7 +455,7 @@ impl Node {
     /// Admits a peer that has answered.
     fn admit(&mut self, info: PeerInfo) {
         // A table peer keeps the addresses that identify told; one without any could be reached by nobody.
-        if info.addrs.is_empty() || self.table.contains(&info.peer.id) {
+        if info.addrs.is_empty() || self.table.contains(&info.peer) {
             return;
         }
         let prefix_len = self.table.prefix_len(&info.peer.key);

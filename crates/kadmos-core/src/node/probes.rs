@@ -51,7 +51,7 @@ impl Node {
 
     pub(super) fn probe_ended(&mut self, peer: &Peer, answered: bool) {
         self.probes.asking.remove(&peer.id);
-        if !answered && !self.table.contains(&peer.id) {
+        if !answered && !self.table.contains(peer) {
             self.emit(Event::PeerRejected { peer: peer.clone(), reason: Rejection::ProbeFailed });
         }
         self.send_probes();

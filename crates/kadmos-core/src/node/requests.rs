@@ -102,7 +102,7 @@ impl Node {
         mut response: Response,
     ) -> Result<(), InputError> {
         let in_flight = self.take(request)?;
-        self.table.answered(&in_flight.to.peer.id, self.now.monotonic);
+        self.table.answered(&in_flight.to.peer, self.now.monotonic);
         self.emit_answered(&in_flight);
         self.sanitize(&mut response);
         let InFlight { owner, to, .. } = in_flight;

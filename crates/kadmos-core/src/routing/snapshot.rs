@@ -80,11 +80,11 @@ impl TableSnapshot {
         let split = shared.min(self.buckets.len());
         // A peer in the bucket `shared` agrees with the target in at least one bit more than any other peer does.
         if let Some(bucket) = self.buckets.get(shared) {
-            nearest(bucket.iter(), target, count, &mut found);
+            nearest(bucket.iter_prefixes(), target, count, &mut found);
         }
         // Deeper buckets agree with us, so all of them leave the target at bit `shared`: one group.
         if found.len() < count {
-            let deeper = self.buckets.iter().skip(split + 1).flat_map(|bucket| bucket.iter());
+            let deeper = self.buckets.iter().skip(split + 1).flat_map(|bucket| bucket.iter_prefixes());
             let missing = count - found.len();
             nearest(deeper, target, missing, &mut found);
         }
@@ -94,7 +94,7 @@ impl TableSnapshot {
                 break;
             }
             let missing = count - found.len();
-            nearest(bucket.iter(), target, missing, &mut found);
+            nearest(bucket.iter_prefixes(), target, missing, &mut found);
         }
         found
     }

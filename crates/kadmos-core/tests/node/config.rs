@@ -239,7 +239,7 @@ const CASES: &[Case] = &[
             closest(rig);
             let sent = rig.sent.pop_front().expect("a request");
             rig.fail(&sent, RequestFailure::TimedOut);
-            format!("kept after one failure: {}", rig.node.table().contains(&sent.to.peer.id))
+            format!("kept after one failure: {}", rig.node.table().contains(&sent.to.peer))
         },
     },
     Case {

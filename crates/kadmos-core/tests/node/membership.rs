@@ -16,7 +16,7 @@ fn identified(info: &PeerInfo, serves: bool) -> Input {
 }
 
 fn contains(rig: &Rig, info: &PeerInfo) -> bool {
-    rig.node.table().contains(&info.peer.id)
+    rig.node.table().contains(&info.peer)
 }
 
 #[test]

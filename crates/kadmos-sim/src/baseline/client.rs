@@ -412,7 +412,7 @@ impl Client {
         let job = sent.role.serial().and_then(|serial| self.jobs.get(&serial));
         self.baseline == Baseline::Original
             && job.is_some_and(|job| matches!(job.goal, Goal::Provide(_) | Goal::Providers { .. }))
-            && !self.table.contains(&sent.to.peer.id)
+            && !self.table.contains(&sent.to.peer)
     }
 
     fn connected(&mut self, id: PeerId) {
@@ -435,7 +435,7 @@ impl Client {
             peer: to.peer.clone(),
             elapsed,
         }));
-        self.table.answered(&to.peer.id, self.now.monotonic);
+        self.table.answered(&to.peer, self.now.monotonic);
         self.admit(to.clone());
         let Some(serial) = role.serial() else { return Ok(()) };
         let local = self.table.view().local().peer.clone();
@@ -600,7 +600,7 @@ impl Client {
 
     /// A peer that answered may enter the table.
     pub(super) fn admit(&mut self, info: PeerInfo) {
-        if info.addrs.is_empty() || self.table.contains(&info.peer.id) {
+        if info.addrs.is_empty() || self.table.contains(&info.peer) {
             return;
         }
         let prefix_len = self.table.prefix_len(&info.peer.key);
