@@ -351,12 +351,18 @@ pub(crate) enum DecodeKind {
 #[command(after_help = "\
 Examples:
   kadmos sim run --nodes 1000 --seed 7                recall, messages, hops, latency, a trace hash
-  kadmos sim diff --nodes 100 --seed 7 --seed-b 8     the first thing that two runs do differently")]
+  kadmos sim diff --nodes 100 --seed 7 --seed-b 8     the first thing that two runs do differently
+  kadmos sim study lookup --quick --watch             Kadmos and others in one world, with plots
+  kadmos sim replay --seed 7 --node 17                one lookup: who named whom, and when")]
 pub(crate) enum Sim {
     /// Run one network and report what an outside checker saw
     Run(SimRun),
     /// Run two networks and print the first event at which they differ
     Diff(SimDiff),
+    /// Compare Kadmos with other clients in clones of one world, and write a report with plots
+    Study(SimStudy),
+    /// Replay one lookup and print what caused what in it
+    Replay(SimReplay),
     /// Run worlds drawn from seeds, with faults, and see whether all is well afterwards
     Check(SimCheck),
 }
@@ -392,6 +398,91 @@ pub(crate) struct SimCheck {
     pub(crate) save: Option<std::path::PathBuf>,
 }
 
+/// `kadmos sim study`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Studies:
+  lookup     time to the first provider, and to the 20 closest; held to published times
+  provide    time until a provide returns, and who holds the record; held to published times
+  churn      servers come and go
+  mute       servers take connections and answer nothing
+  merge      a foreign network of dead servers is mixed in
+  partition  half of the network is cut off, and comes back
+  flood      as many newcomers as servers join at once
+  restart    half of the servers are started again at once
+  scale      networks of different sizes
+  ablation   Kadmos with one thing changed
+
+Exits 1 when the modelled go client is too far from published times.")]
+pub(crate) struct SimStudy {
+    /// Which study
+    #[arg(value_name = "STUDY")]
+    pub(crate) study: kadmos_sim::study::StudyName,
+    /// Fewer servers, seeds and operations
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The first seed; the others follow it
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Number of seeds [default: 5, with --quick 3]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) seeds: Option<u32>,
+    /// Servers of each world [default: 8000, with --quick 2000; fewer where servers keep their tables up]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub(crate) servers: Option<u32>,
+    /// Operations, in hundredths of the study's own number
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) work_percent: u32,
+    /// Folder for report and plots [default: study-reports/STUDY-seed-SEED]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) report: Option<std::path::PathBuf>,
+    /// Show virtual time, events, operations and recall while it runs
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// `kadmos sim replay`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimReplay {
+    /// Seed of the world and of the key
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Which node looks up
+    #[arg(long, default_value_t = 0)]
+    pub(crate) node: u32,
+    /// Number of nodes
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub(crate) nodes: u32,
+    /// Whose client looks up
+    #[arg(long, value_enum, default_value_t = SimClient::Kadmos)]
+    pub(crate) client: SimClient,
+}
+
+/// A client that the simulator can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SimClient {
+    /// Our own.
+    Kadmos,
+    /// go-libp2p-kad-dht.
+    Go,
+    /// rust-libp2p's libp2p-kad.
+    RustLibp2p,
+    /// The Dart port that Kadmos set out from.
+    Original,
+}
+
+impl SimClient {
+    /// The simulator's name for it; `None` for our own.
+    pub(crate) const fn baseline(self) -> Option<kadmos_sim::Baseline> {
+        match self {
+            Self::Kadmos => None,
+            Self::Go => Some(kadmos_sim::Baseline::Go),
+            Self::RustLibp2p => Some(kadmos_sim::Baseline::RustLibp2p),
+            Self::Original => Some(kadmos_sim::Baseline::Original),
+        }
+    }
+}
+
 /// `kadmos sim run`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SimRun {
@@ -413,6 +504,9 @@ pub(crate) struct SimRun {
     /// Encode and decode each message on its way
     #[arg(long)]
     pub(crate) wire: bool,
+    /// Show virtual time, events, lookups and recall while it runs
+    #[arg(long)]
+    pub(crate) watch: bool,
 }
 
 /// `kadmos sim diff`

@@ -1,16 +1,14 @@
 //! `kadmos sim`: the simulator's standard run, and where two runs part.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kadmos_sim::{Progress, RunConfig, RunError, RunReport};
 use serde::Serialize;
 
+use super::live::{Live, bar};
 use crate::args::{Sim, SimDiff, SimRun};
 use crate::exit::{Exit, Failure};
-use crate::output::{self, Output};
-
-/// How often a person hears of progress.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+use crate::output::Output;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -39,24 +37,20 @@ pub(crate) fn run(command: &Sim, output: &mut Output) -> Result<(), Failure> {
     match command {
         Sim::Run(args) => run_once(args, output),
         Sim::Diff(args) => run_twice(args, output),
+        Sim::Study(args) => super::sim_study::run(args, output),
+        Sim::Replay(args) => super::sim_study::run_replay(args, output),
         Sim::Check(args) => super::sim_check::run(args, output),
     }
 }
 
 fn run_once(args: &SimRun, output: &mut Output) -> Result<(), Failure> {
-    let mut told = Instant::now();
-    let mut progress = |progress: Progress| {
-        if told.elapsed() >= PROGRESS_EVERY {
-            told = Instant::now();
-            let Progress { phase, done, of, virtual_time, events, .. } = progress;
-            output::note(format_args!(
-                "{}: {done} of {of}, {:.0} s virtual, {events} events",
-                phase.label(),
-                virtual_time.as_secs_f64()
-            ));
-        }
+    let mut live = Live::new();
+    let began = Instant::now();
+    let mut progress = |now: Progress| {
+        live.show(|| if args.watch { watched(&now, began) } else { vec![line(&now)] });
     };
     let report = kadmos_sim::run(&config(args, args.seed), &mut progress)?;
+    live.clear();
     output
         .print(&Report { schema: "kadmos.sim-report/1", report: &report }, |to, _| write!(to, "{report}"))?;
     match report.violations.len() {
@@ -69,6 +63,28 @@ fn run_once(args: &SimRun, output: &mut Output) -> Result<(), Failure> {
             ),
         )),
     }
+}
+
+fn line(now: &Progress) -> String {
+    let Progress { phase, done, of, virtual_time, events, .. } = now;
+    let secs = virtual_time.as_secs_f64();
+    format!("{} {}: {done} of {of}, {secs:.0} s virtual, {events} events", bar(*done, *of), phase.label())
+}
+
+fn watched(now: &Progress, began: Instant) -> Vec<String> {
+    let Progress { phase, done, of, virtual_time, events, recall } = now;
+    let real = began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+    vec![
+        format!("{} {}", bar(*done, *of), phase.label()),
+        format!(
+            "virtual time  {:.0} s, {:.0}x real",
+            virtual_time.as_secs_f64(),
+            virtual_time.as_secs_f64() / real
+        ),
+        format!("events        {events}, {:.0}/s", *events as f64 / real),
+        format!("done          {done} of {of}"),
+        format!("recall        {recall} so far"),
+    ]
 }
 
 fn run_twice(args: &SimDiff, output: &mut Output) -> Result<(), Failure> {

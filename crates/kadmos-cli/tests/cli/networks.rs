@@ -71,3 +71,32 @@ fn simulated_runs_report_and_repeat_themselves() {
     assert_eq!(other["equal"], false);
     assert_ne!(other["first"], other["second"]);
 }
+
+#[test]
+fn studies_write_their_report_and_lookups_are_replayed() {
+    let home = Home::new();
+    let folder = home.file("study");
+    let folder = folder.to_str().unwrap();
+    let small = ["--quick", "--servers", "100", "--seeds", "1", "--work-percent", "3", "--report", folder];
+    let study = home.run(&[&["sim", "study", "mute", "--json"][..], &small].concat()).json().pop().unwrap();
+    assert_eq!(
+        (&study["schema"], &study["folder"], &study["study"]),
+        (&"kadmos.study/1".into(), &folder.into(), &"mute".into())
+    );
+    let command = "kadmos sim study mute --seed 1 --quick --seeds 1 --servers 100 --work-percent 3";
+    assert_eq!(study["command"], command);
+    for file in ["report.txt", "report.json", "first-record-p50.svg"] {
+        assert!(home.file("study").join(file).exists(), "{file}");
+    }
+
+    // So small a world is not like the public network: the modelled go is too fast, and the study says so.
+    let lookup = [&["sim", "study", "lookup"][..], &small].concat();
+    home.run(&lookup).failed(1, "against published times failed");
+
+    let replay = ["sim", "replay", "--nodes", "200", "--seed", "7", "--node", "17", "--client", "go"];
+    let replayed = home.run(&[&replay[..], &["--json"]].concat()).json().pop().unwrap();
+    assert_eq!(replayed["schema"], "kadmos.sim-replay/1");
+    let asked = replayed["asked"].as_array().unwrap().len();
+    assert_eq!(home.run(&replay).ok().lines().count(), asked + 2, "a line for each, a heading and an end");
+    home.run(&["sim", "replay", "--nodes", "10", "--node", "10"]).failed(2, "expected a number below 10");
+}
