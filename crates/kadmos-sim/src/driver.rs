@@ -155,7 +155,7 @@ impl World {
     }
 
     /// Makes sure that the node is woken when it asked for, but not before `earliest`.
-    fn schedule_wake(&mut self, node: NodeIndex, earliest: kadmos_core::Timestamp) {
+    pub(crate) fn schedule_wake(&mut self, node: NodeIndex, earliest: kadmos_core::Timestamp) {
         let state = &mut self.nodes[node.as_usize()];
         let Some(at) = state.next_timeout() else { return };
         let at = at.max(earliest);

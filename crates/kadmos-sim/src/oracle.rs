@@ -9,6 +9,7 @@ use crate::world::NodeIndex;
 /// Every serving node of a world, with its place in the keyspace. Shares nothing with the nodes' tables.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
+    /// Sorted by node.
     servers: Vec<(Key, NodeIndex, PeerId)>,
 }
 
@@ -24,13 +25,18 @@ pub struct Ratio {
 impl Oracle {
     /// Adds a node that serves.
     pub(crate) fn add(&mut self, key: Key, node: NodeIndex, id: PeerId) {
-        self.remove(node);
-        self.servers.push((key, node, id));
+        let index = self.servers.partition_point(|(_, known, _)| *known < node);
+        match self.servers.get_mut(index).filter(|(_, known, _)| *known == node) {
+            Some(known) => *known = (key, node, id),
+            None => self.servers.insert(index, (key, node, id)),
+        }
     }
 
     /// Removes a node that serves no longer.
     pub(crate) fn remove(&mut self, node: NodeIndex) {
-        self.servers.retain(|(_, known, _)| *known != node);
+        if let Ok(index) = self.servers.binary_search_by_key(&node, |(_, known, _)| *known) {
+            self.servers.remove(index);
+        }
     }
 
     /// Nodes that serve.

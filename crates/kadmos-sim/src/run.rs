@@ -43,7 +43,7 @@ pub struct RunConfig {
     pub wire: bool,
     /// What the network does. Default [`Model::calm`].
     pub model: Model,
-    /// Whether all run from the beginning with full tables, and join again within [`ORACLE_JOIN`]. Default: no.
+    /// Whether all run from the beginning with full tables, and nobody joins. Default: no.
     pub oracle_start: bool,
 }
 
@@ -146,9 +146,6 @@ impl RunError {
     }
 }
 
-/// In how much time all nodes join that had full tables from the beginning: as long as a refresh is from the next, so
-/// that upkeep is spread evenly.
-pub const ORACLE_JOIN: Duration = Duration::from_secs(600);
 /// Time between the starts of two nodes.
 const START_SPACING: Duration = Duration::from_millis(100);
 /// Time between two operations of a run: 100 begin in a virtual second.
@@ -184,11 +181,11 @@ pub fn run_observed(
         .nodes(config.nodes)
         .bootstrap(config.bootstrap)
         .seed(config.seed)
-        .start_spacing(start_spacing(config))
+        .start_spacing(START_SPACING)
         .k(k)
         .wire(config.wire)
         .model(config.model.clone())
-        .oracle_start(config.oracle_start)
+        .settled(config.oracle_start)
         .build()?;
     if let Some(observer) = observer {
         world.observe(observer);
@@ -209,10 +206,6 @@ pub fn run_observed(
     Ok(run.finish())
 }
 
-fn start_spacing(config: &RunConfig) -> Duration {
-    if config.oracle_start { ORACLE_JOIN / config.nodes } else { START_SPACING }
-}
-
 /// A run under way.
 struct Run<'a> {
     config: &'a RunConfig,
@@ -228,7 +221,11 @@ struct Run<'a> {
 impl Run<'_> {
     fn join(&mut self) {
         let of = u64::from(self.config.nodes);
-        let end = self.world.now() + start_spacing(self.config) * self.config.nodes + OPERATIONS_END;
+        if self.config.oracle_start {
+            self.report.joined = Ratio { part: of, whole: of };
+            return self.end_phase(Phase::Join);
+        }
+        let end = self.world.now() + START_SPACING * self.config.nodes + OPERATIONS_END;
         let mut joined = Ratio::default();
         while joined.whole < of && self.world.now() < end && !self.world.is_halted() {
             self.world.run(PROGRESS_EVERY);

@@ -46,6 +46,7 @@ pub struct WorldBuilder {
     start_spacing: Duration,
     wire: bool,
     oracle_start: bool,
+    settled: bool,
     model: Model,
     config: Config,
     plant: Option<Plant>,
@@ -132,6 +133,7 @@ impl Default for WorldBuilder {
             start_spacing: Duration::from_millis(100),
             wire: false,
             oracle_start: false,
+            settled: false,
             model: Model::calm(),
             config,
             plant: None,
@@ -212,6 +214,15 @@ impl WorldBuilder {
         self
     }
 
+    /// As [`WorldBuilder::oracle_start`], and nobody joins: the world begins one refresh interval after the first node
+    /// began to run, and each did at another moment within it, so that upkeep is spread evenly from the beginning.
+    /// Default: no.
+    #[must_use]
+    pub fn settled(mut self, settled: bool) -> Self {
+        self.settled = settled;
+        self
+    }
+
     /// Plants a bug.
     #[doc(hidden)]
     #[must_use]
@@ -242,8 +253,12 @@ impl WorldBuilder {
         }
         world.directory.sort_unstable();
         world.hand_out_undialable(self.nodes);
-        if self.oracle_start {
+        if self.oracle_start || self.settled {
             world.fill_tables(&infos[..self.nodes as usize]);
+        }
+        if self.settled {
+            world.settle_upkeep();
+            return Ok(world);
         }
         for node in world.nodes() {
             let place = node.as_u32().saturating_sub(self.bootstrap.saturating_sub(1));
@@ -312,6 +327,31 @@ impl World {
         }
         for node in self.nodes() {
             self.update_oracle(node);
+        }
+    }
+
+    /// Starts every node's clock of upkeep, each at its moment, and moves the world to the end of them.
+    fn settle_upkeep(&mut self) {
+        let interval = self.blueprint.config.table.refresh_interval;
+        let count = self.nodes.len().max(1) as u32; // the builder takes a u32
+        self.now = Timestamp::ZERO + interval;
+        let blueprint = Arc::clone(&self.blueprint);
+        for (node, index) in self.nodes.iter_mut().zip(0..) {
+            let monotonic = Timestamp::ZERO + interval * index / count;
+            let now = kadmos_core::Now { monotonic, unix: crate::world::WORLD_BEGAN };
+            let known = blueprint.bootstrap.iter().filter(|known| known.peer != node.info.peer);
+            let inputs = [
+                Input::SetAddrs(node.info.addrs.clone()),
+                Input::AddBootstrapPeers(known.cloned().collect()),
+            ];
+            for input in inputs {
+                // Neither can be refused, and what they cause is that the responder may look at the table again.
+                let _ = node.core.handle_input(now, input);
+                while node.core.poll_output().is_some() {}
+            }
+        }
+        for node in self.nodes() {
+            self.schedule_wake(node, self.now);
         }
     }
 

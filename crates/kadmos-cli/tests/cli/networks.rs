@@ -91,7 +91,9 @@ fn studies_write_their_report_and_lookups_are_replayed() {
 
     // So small a world is not like the public network: the modelled go is too fast, and the study says so.
     let lookup = [&["sim", "study", "lookup"][..], &small].concat();
-    home.run(&lookup).failed(1, "against published times failed");
+    let missed = home.run(&lookup);
+    assert_eq!(missed.code, Some(1));
+    assert!(missed.err.contains("against published times failed"), "{}", missed.err);
 
     let replay = ["sim", "replay", "--nodes", "200", "--seed", "7", "--node", "17", "--client", "go"];
     let replayed = home.run(&[&replay[..], &["--json"]].concat()).json().pop().unwrap();

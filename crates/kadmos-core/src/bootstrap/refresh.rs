@@ -196,7 +196,14 @@ impl Block {
     const COUNTER: core::ops::Range<usize> = 2..6;
     /// Initial hash value of SHA-256. Source: FIPS 180-4, 5.3.3.
     const INITIAL: [u32; 8] = [
-        0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
     ];
 
     fn of(id: &PeerId) -> Self {
