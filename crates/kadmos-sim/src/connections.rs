@@ -163,13 +163,27 @@ impl Connections {
         *generation += 1;
         self.free.push(id.slot);
         let [a, b] = &connection.ends;
-        for (node, peer) in [(a.node, b.node), (b.node, a.node)] {
+        self.unlink(id, a.node, b.node);
+        Some(connection)
+    }
+
+    /// Lets the two nodes open another connection while this one still waits to be found gone.
+    pub(crate) fn detach(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get(id) {
+            let [a, b] = [connection.ends[0].node, connection.ends[1].node];
+            self.unlink(id, a, b);
+        }
+    }
+
+    fn unlink(&mut self, id: ConnectionId, a: NodeIndex, b: NodeIndex) {
+        for (node, peer) in [(a, b), (b, a)] {
             let links = &mut self.by_node[node.as_usize()];
-            if let Ok(index) = links.binary_search_by_key(&peer, |(known, _)| *known) {
+            if let Ok(index) = links.binary_search_by_key(&peer, |(known, _)| *known)
+                && links[index].1 == id
+            {
                 links.remove(index);
             }
         }
-        Some(connection)
     }
 
     /// Who `node` is connected to, and by which connection, by node.
@@ -206,5 +220,11 @@ mod tests {
         assert!(connections.get_mut(id).is_none(), "an old name never names a new connection");
         assert!(connections.close(id).is_none());
         assert_eq!(connections.of(b), [(a, next)]);
+
+        connections.detach(next);
+        assert_eq!(connections.between(a, b), None);
+        let third = connections.open(b, a, 10, Timestamp::ZERO);
+        assert!(connections.close(next).is_some(), "it was still there");
+        assert_eq!((connections.between(a, b), connections.len()), (Some(third), 1));
     }
 }

@@ -41,6 +41,10 @@ impl World {
     /// running node is stopped first.
     pub fn restart(&mut self, node: NodeIndex, keep: Keep) {
         self.stop(node);
+        // Its old connections are nobody's, but their other ends will hear so only in half a round trip.
+        for (_, id) in self.connections.of(node).to_vec() {
+            self.connections.detach(id);
+        }
         self.renew(node, keep);
         self.starting += 1;
         let state = &mut self.nodes[node.as_usize()];

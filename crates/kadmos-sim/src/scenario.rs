@@ -469,6 +469,7 @@ impl World {
         if state.session != session || !state.running {
             return; // it was stopped meanwhile
         }
+        self.tend_store(node); // a clock that is set later is found out by what it was now
         let addrs = state.info.addrs.clone();
         let known = self.blueprint.bootstrap.iter().filter(|known| known.peer != state.info.peer);
         let bootstrap = known.cloned().collect();
