@@ -31,6 +31,7 @@ pub mod time;
 pub mod wire;
 
 pub use addr::AddrList;
+pub use bootstrap::Preimages;
 pub use config::{AddressPolicy, Config, ConfigError, Mode};
 pub use event::Event;
 pub use key::{Distance, Key};

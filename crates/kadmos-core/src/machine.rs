@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::bootstrap::{Bootstrap, Refresh};
+use crate::bootstrap::{Bootstrap, Preimages, Refresh};
 use crate::config::Config;
 use crate::error::{OperationError, RequestFailure};
 use crate::event::Refusal;
@@ -31,6 +31,7 @@ pub(crate) struct Context<'a> {
     pub(crate) table: &'a Table,
     pub(crate) bootstrap_peers: &'a [PeerInfo],
     pub(crate) rng: &'a mut ChaCha8Rng,
+    pub(crate) preimages: Option<&'a Preimages>,
     pub(crate) effects: Vec<Effect>,
 }
 

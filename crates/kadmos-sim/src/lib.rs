@@ -12,6 +12,7 @@ pub mod check;
 pub mod checkers;
 mod connections;
 pub mod diff;
+mod directory;
 mod driver;
 mod faults;
 mod keyspace;

@@ -56,7 +56,7 @@ pub struct RunReport {
     pub memory_bytes: Option<u64>,
     /// Delivered events and state changes in the hash.
     pub trace_events: u64,
-    /// SHA-256 over them, in hexadecimal.
+    /// A hash of 256 bits over them, in hexadecimal.
     pub trace_hash: String,
     /// Broken promises between core and driver; empty in a sound run.
     pub violations: Vec<String>,

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kadmos_core::config::{AddressPolicy, Mode};
 use kadmos_core::peer::PeerInfo;
 use kadmos_core::{
-    Config, ConfigError, Input, Node, Operation, OperationId, OperationOptions, Peer, PeerId, Timestamp,
-    Validators,
+    Config, ConfigError, Input, Node, Operation, OperationId, OperationOptions, Peer, PeerId, Preimages,
+    Timestamp, Validators,
 };
 use kadmos_store::{MemoryLimits, MemoryStore};
 
@@ -92,7 +92,9 @@ impl Blueprint {
         if self.plant == Some(Plant::BrokenBound) {
             config.table.bucket_size = config.table.bucket_size.saturating_add(1);
         }
-        Node::new(info.peer.clone(), config, Arc::clone(&self.validators))
+        let mut core = Node::new(info.peer.clone(), config, Arc::clone(&self.validators))?;
+        core.share_preimages(preimages());
+        Ok(core)
     }
 
     fn node(&self, info: PeerInfo, node: NodeIndex, mode: Mode) -> Result<SimNode, ConfigError> {
@@ -116,6 +118,12 @@ impl Blueprint {
             in_flight: BTreeMap::new(),
         })
     }
+}
+
+/// Found once for all worlds of the process; they are the same in every process.
+fn preimages() -> Arc<Preimages> {
+    static FOUND: OnceLock<Arc<Preimages>> = OnceLock::new();
+    Arc::clone(FOUND.get_or_init(|| Arc::new(Preimages::find())))
 }
 
 /// The first number of an id that nobody answers at, far above those of nodes.
@@ -251,7 +259,6 @@ impl WorldBuilder {
             let mode = if index < self.nodes { Mode::Server } else { Mode::Client };
             world.add(info.clone(), mode)?;
         }
-        world.directory.sort_unstable();
         world.hand_out_undialable(self.nodes);
         if self.oracle_start || self.settled {
             world.fill_tables(&infos[..self.nodes as usize]);
@@ -279,7 +286,6 @@ impl World {
     pub fn join_new(&mut self, mode: Mode) -> Result<NodeIndex, ConfigError> {
         let info = self.blueprint.info(self.nodes.len() as u32); // the builder takes a u32, and nobody adds 2^32
         let node = self.add(info, mode)?;
-        self.directory.sort_unstable();
         self.starting += 1;
         self.queue.push(self.now, Event::NodeStarts { node, session: 0 });
         Ok(node)
@@ -292,7 +298,7 @@ impl World {
 
     fn add(&mut self, info: PeerInfo, mode: Mode) -> Result<NodeIndex, ConfigError> {
         let node = NodeIndex::new(self.nodes.len() as u32); // as in `join_new`
-        self.directory.push((info.peer.key.prefix(), node));
+        self.directory.add(&info.peer.key, node);
         self.nodes.push(self.blueprint.node(info, node, mode)?);
         self.connections.add_node();
         Ok(node)

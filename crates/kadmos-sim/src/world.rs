@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::baseline::Client;
 use crate::charges::Charges;
 use crate::connections::{ConnectionId, Connections, Side};
+use crate::directory::Directory;
 use crate::faults::Partition;
 use crate::model::{HopCosts, Model, SessionClass, Traits};
 use crate::network::Host;
@@ -74,8 +75,8 @@ pub struct World {
     pub(crate) sequence: u64,
     pub(crate) queue: EventQueue<Event>,
     pub(crate) nodes: Vec<SimNode>,
-    /// Node by the first 64 bits of its key, sorted: how the network finds who has an id.
-    pub(crate) directory: Vec<(u64, NodeIndex)>,
+    /// How the network finds who has an id.
+    pub(crate) directory: Directory,
     pub(crate) connections: Connections,
     pub(crate) responder: Responder,
     pub(crate) oracle: Oracle,
@@ -400,13 +401,7 @@ impl World {
 
     /// The node with a peer id.
     pub fn find(&self, id: &PeerId, key: &Key) -> Option<NodeIndex> {
-        let prefix = key.prefix();
-        let from = self.directory.partition_point(|(known, _)| *known < prefix);
-        self.directory[from..]
-            .iter()
-            .take_while(|(known, _)| *known == prefix)
-            .map(|(_, node)| *node)
-            .find(|node| self.info(*node).peer.id == *id)
+        self.directory.find(key).filter(|node| self.info(*node).peer.id == *id)
     }
 
     /// The checker that knows every serving node.
@@ -575,7 +570,7 @@ impl World {
             sequence: 0,
             queue: EventQueue::default(),
             nodes: Vec::new(),
-            directory: Vec::new(),
+            directory: Directory::default(),
             connections: Connections::default(),
             responder: Responder::new(Arc::clone(&blueprint.config), Arc::clone(&blueprint.validators)),
             oracle: Oracle::default(),

@@ -4,9 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use rand_chacha::ChaCha8Rng;
-use rand_core::Rng;
 
+use super::preimages::id_in_bucket;
 use crate::error::BootstrapError;
 use crate::key::Key;
 use crate::limits::{REFRESH_PREFIX_MAX, REFRESH_WALKS_MAX};
@@ -14,7 +13,7 @@ use crate::lookup::{Walk, walk_failure};
 use crate::machine::{Context, Effect, Tag};
 use crate::message::{Request, Response};
 use crate::operation::{Bootstrapped, Outcome};
-use crate::peer::{Peer, PeerId, PeerInfo};
+use crate::peer::{Peer, PeerInfo};
 use crate::time::Timestamp;
 
 /// Which buckets to refresh after the lookup of our own id.
@@ -160,98 +159,11 @@ impl Refresh {
         }
         let Some(prefix_len) = self.pending.as_mut().and_then(Vec::pop) else { return false };
         let own_key = cx.table.view().local().peer.key;
-        let id = id_in_bucket(&own_key, prefix_len, cx.rng);
+        let id = match cx.preimages {
+            Some(preimages) => preimages.pick(&own_key, prefix_len, cx.rng),
+            None => id_in_bucket(&own_key, prefix_len, cx.rng),
+        };
         self.begin(cx, Bytes::copy_from_slice(id.as_bytes()), &[]);
         true
-    }
-}
-
-/// A random peer id whose key shares exactly `prefix_len` bits with `own_key`.
-///
-/// Servers hash what they are asked for, so the id must be found by trying: 2^(prefix_len + 1) hashes on average,
-/// 65,536 at [`REFRESH_PREFIX_MAX`]. After 16 times that many (once in 9 million calls) the last try is taken: a
-/// lookup next to the bucket refreshes almost as well.
-fn id_in_bucket(own_key: &Key, prefix_len: u16, rng: &mut ChaCha8Rng) -> PeerId {
-    let mut digest = [0; 32];
-    rng.fill_bytes(&mut digest);
-    let mut block = Block::of(&PeerId::from_digest(digest));
-    let own_prefix = (own_key.prefix() >> 32) as u32; // REFRESH_PREFIX_MAX is below 32
-    let wanted_zeros = u32::from(prefix_len.min(REFRESH_PREFIX_MAX));
-    for counter in 0u32..16 << (wanted_zeros + 1) {
-        digest[..4].copy_from_slice(&counter.to_be_bytes());
-        block.set_counter(counter);
-        if (block.key_prefix() ^ own_prefix).leading_zeros() == wanted_zeros {
-            break;
-        }
-    }
-    PeerId::from_digest(digest)
-}
-
-/// The one block of SHA-256 that a peer id of 34 bytes fills: 65,536 tries at a time need no more of a hash than its
-/// core. Source: FIPS 180-4, 5.1.1 and 6.2.
-struct Block([u8; 64]);
-
-impl Block {
-    /// The two bytes of the multihash's header come before the counter.
-    const COUNTER: core::ops::Range<usize> = 2..6;
-    /// Initial hash value of SHA-256. Source: FIPS 180-4, 5.3.3.
-    const INITIAL: [u32; 8] = [
-        0x6a09_e667,
-        0xbb67_ae85,
-        0x3c6e_f372,
-        0xa54f_f53a,
-        0x510e_527f,
-        0x9b05_688c,
-        0x1f83_d9ab,
-        0x5be0_cd19,
-    ];
-
-    fn of(id: &PeerId) -> Self {
-        let bytes = id.as_bytes(); // 34 of them
-        let mut block = [0; 64];
-        block[..bytes.len()].copy_from_slice(bytes);
-        block[bytes.len()] = 0x80;
-        block[56..].copy_from_slice(&(8 * bytes.len() as u64).to_be_bytes());
-        Self(block)
-    }
-
-    fn set_counter(&mut self, counter: u32) {
-        self.0[Self::COUNTER].copy_from_slice(&counter.to_be_bytes());
-    }
-
-    /// The first 32 bits of the id's key.
-    fn key_prefix(&self) -> u32 {
-        let mut state = Self::INITIAL;
-        sha2::block_api::compress256(&mut state, core::slice::from_ref(&self.0));
-        state[0]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rand_core::SeedableRng;
-
-    use super::*;
-
-    #[test]
-    fn block_hashes_as_keys_do() {
-        for counter in [0, 1, 0xdead_beef] {
-            let mut digest = [7; 32];
-            let mut block = Block::of(&PeerId::from_digest(digest));
-            block.set_counter(counter);
-            digest[..4].copy_from_slice(&counter.to_be_bytes());
-            let key = Key::of(PeerId::from_digest(digest).as_bytes());
-            assert_eq!(u64::from(block.key_prefix()), key.prefix() >> 32);
-        }
-    }
-
-    #[test]
-    fn random_ids_fall_into_their_bucket() {
-        let own_key = Key::of(b"own");
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        for prefix_len in 0..=10 {
-            let id = id_in_bucket(&own_key, prefix_len, &mut rng);
-            assert_eq!(own_key.common_prefix_len(&Key::of(id.as_bytes())), prefix_len);
-        }
     }
 }

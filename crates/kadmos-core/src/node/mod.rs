@@ -20,7 +20,7 @@ use self::requests::InFlight;
 pub use self::requests::Purpose;
 use self::upkeep::Upkeep;
 use crate::addr::{self, AddrList};
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, Preimages};
 use crate::config::{AddressPolicy, Config, ConfigError, Mode};
 use crate::error::{Fault, OperationError};
 use crate::event::{Event, Eviction};
@@ -61,6 +61,7 @@ pub struct Node {
     next_store: u64,
     probes: Probes,
     upkeep: Upkeep,
+    preimages: Option<Arc<Preimages>>,
     outputs: VecDeque<Output>,
     /// Empty between inputs; kept for its allocation.
     effects: Vec<Effect>,
@@ -108,6 +109,7 @@ impl Node {
             next_store: 0,
             probes: Probes::default(),
             upkeep: Upkeep::default(),
+            preimages: None,
             outputs: VecDeque::new(),
             effects: Vec::new(),
         })
@@ -158,6 +160,11 @@ impl Node {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    /// Lets the node take the ids that it asks for when it refreshes buckets from a table that others use, too.
+    pub fn share_preimages(&mut self, preimages: Arc<Preimages>) {
+        self.preimages = Some(preimages);
     }
 
     /// Puts peers into the table unasked, as far as there is room: those of a table that was kept, or that somebody
@@ -323,6 +330,7 @@ impl Node {
             table: &self.table,
             bootstrap_peers: &self.bootstrap_peers,
             rng: &mut self.rng,
+            preimages: self.preimages.as_deref(),
             effects: core::mem::take(&mut self.effects),
         };
         act(&mut running.machine, &mut cx);

@@ -1,6 +1,7 @@
 //! What happened, in order: the hash that tells whether two runs were the same, and whoever wants to watch.
 
 mod encode;
+mod hash;
 mod line;
 
 use std::collections::VecDeque;
@@ -13,8 +14,8 @@ use kadmos_core::event::Refusal;
 use kadmos_core::message::{MessageKind, Request, Response};
 use kadmos_core::record::StoreReply;
 use kadmos_core::{Event, Operation, OperationId, RequestId, StoreId, Timestamp, Update};
-use sha2::{Digest, Sha256};
 
+use self::hash::Lanes;
 use crate::world::NodeIndex;
 
 /// One delivered event or one change of a node's state, borrowed while it happens. Prints as one line.
@@ -140,7 +141,7 @@ pub enum Fact<'a> {
     },
 }
 
-/// SHA-256 over everything that happened. Equal for equal runs, of one build or of two.
+/// A hash of 256 bits over everything that happened. Equal for equal runs, of one build or of two.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceHash([u8; 32]);
 
@@ -170,7 +171,7 @@ pub type Observer = Box<dyn FnMut(&TraceEvent<'_>) -> ControlFlow<()>>;
 /// The running hash, the observers, and the last lines if someone wants them.
 #[derive(Default)]
 pub(crate) struct Trace {
-    hash: Sha256,
+    hash: Lanes,
     buffer: Vec<u8>,
     events: u64,
     observers: Vec<Observer>,
@@ -222,7 +223,7 @@ impl Trace {
     pub(crate) fn hash(&self) -> TraceHash {
         let mut hash = self.hash.clone();
         hash.update(&self.buffer);
-        TraceHash(hash.finalize().into())
+        TraceHash(hash.finish())
     }
 
     pub(crate) fn events(&self) -> u64 {
