@@ -103,7 +103,43 @@ impl TableSnapshot {
         self.buckets.get(usize::from(self.local.peer.key.common_prefix_len(key))).map(Arc::as_ref)
     }
 
-    pub(super) fn set_local_addrs(&mut self, addrs: AddrList) -> bool {
+    /// Adds a peer to its bucket, whatever is there already, or replaces its entry; returns whether it is new. No
+    /// policy: for tables that admit by rules of their own, as models of other clients do. The local node is not added.
+    ///
+    /// Cost: O(bucket), and copying the bucket if another snapshot shares it.
+    pub fn place(&mut self, info: PeerInfo) -> bool {
+        let index = self.local.peer.key.common_prefix_len(&info.peer.key);
+        if index == Key::BITS {
+            return false;
+        }
+        let index = usize::from(index);
+        if self.buckets.len() <= index {
+            self.buckets.resize_with(index + 1, Arc::default);
+        }
+        Arc::make_mut(&mut self.buckets[index]).insert(info).is_some()
+    }
+
+    /// Removes a peer from its bucket. Cost: as [`TableSnapshot::place`].
+    pub fn take(&mut self, key: &Key) -> Option<PeerInfo> {
+        let index = usize::from(self.local.peer.key.common_prefix_len(key));
+        let bucket = self.buckets.get_mut(index)?;
+        bucket.position(key).ok()?;
+        let taken = Arc::make_mut(bucket).remove(key);
+        while self.buckets.last().is_some_and(|bucket| bucket.is_empty()) {
+            self.buckets.pop();
+        }
+        taken
+    }
+
+    /// Sets whether the local node serves; returns whether that changed.
+    pub fn set_mode(&mut self, mode: Mode) -> bool {
+        let changed = self.mode != mode;
+        self.mode = mode;
+        changed
+    }
+
+    /// Sets the addresses at which others reach the local node; returns whether they changed.
+    pub fn set_local_addrs(&mut self, addrs: AddrList) -> bool {
         let changed = self.local.addrs != addrs;
         self.local.addrs = addrs;
         changed
@@ -121,6 +157,22 @@ mod tests {
         let mut digest = [0; 32];
         digest[..4].copy_from_slice(&seed.to_be_bytes());
         PeerInfo::new(Peer::new(PeerId::from_digest(digest)), AddrList::EMPTY)
+    }
+
+    #[test]
+    fn placed_peers_are_found_and_taken_ones_are_not() {
+        let local = info(u32::MAX);
+        let mut table = TableSnapshot::new(local.clone(), Mode::Server);
+        assert!(!table.place(local), "never the local node");
+        assert!((0..50).all(|seed| table.place(info(seed))));
+        assert!(!table.place(info(7)), "it is there already");
+        let before = table.clone();
+        assert_eq!(table.take(&info(7).peer.key), Some(info(7)));
+        assert_eq!(table.take(&info(7).peer.key), None);
+        assert_eq!((table.len(), before.len()), (49, 50), "snapshots taken before stay as they were");
+        (0..50).for_each(|seed| drop(table.take(&info(seed).peer.key)));
+        assert_eq!(table.buckets().count(), 0, "no empty buckets are left at the end");
+        assert!(table.set_mode(Mode::Client) && !table.set_mode(Mode::Client));
     }
 
     proptest! {
