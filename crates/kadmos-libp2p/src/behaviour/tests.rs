@@ -1,6 +1,8 @@
 //! The behaviour without a swarm: what it is told and what it does, with the time passed in.
 
+use std::future::Future;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::executor::block_on;
@@ -8,9 +10,10 @@ use kadmos_core::message::Record;
 use kadmos_core::record::ValueWrite;
 use kadmos_core::{Now, UnixTime};
 use kadmos_store::{MemoryLimits, MemoryStore};
+use libp2p_core::Endpoint;
 use libp2p_core::transport::ListenerId;
-use libp2p_swarm::DialError;
-use libp2p_swarm::behaviour::{ExpiredListenAddr, NewListenAddr};
+use libp2p_swarm::behaviour::{DialFailure, ExpiredListenAddr, NewListenAddr};
+use libp2p_swarm::{DialError, FromSwarm, NetworkBehaviour};
 
 use super::*;
 use crate::convert::PeerAddrs;
