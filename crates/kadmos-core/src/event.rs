@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::config::Mode;
 use crate::error::{Fault, RequestFailure};
 use crate::message::MessageKind;
+use crate::netsize::NetworkSize;
 use crate::operation::{OperationId, OperationKind};
 use crate::peer::Peer;
 
@@ -88,6 +89,11 @@ pub enum Event {
         prefix_len: u16,
         /// Peers in the bucket afterwards.
         peers: usize,
+    },
+    /// A refresh ended, and the network's size was estimated anew; see [`crate::netsize`].
+    NetworkSizeEstimated {
+        /// The estimate and its error bar.
+        size: NetworkSize,
     },
     /// The node began or stopped serving.
     ModeChanged {

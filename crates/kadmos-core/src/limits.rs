@@ -114,3 +114,13 @@ pub const BOOTSTRAP_PEERS_AT_ONCE_MAX: usize = 64;
 
 /// Below `table.peers_min` peers the node joins again this often, as go-libp2p-kad-dht does.
 pub const REJOIN_INTERVAL: Duration = Duration::from_secs(120);
+
+/// A walk tells the network's size for this long, as in go-libp2p-kad-dht: in two hours a tenth of the network has changed.
+pub const NETWORK_SIZE_AGE_MAX: Duration = Duration::from_secs(2 * 3_600);
+
+/// An estimate of an earlier run counts for this long, until a better one of our own is there. The public network changes
+/// by a few percent in two days.
+pub const NETWORK_SIZE_REMEMBERED_MAX: Duration = Duration::from_secs(48 * 3_600);
+
+/// Walks into one bucket that tell the network's size: twelve refreshes fit into [`NETWORK_SIZE_AGE_MAX`].
+pub const NETWORK_SIZE_WALKS_MAX: usize = 12;

@@ -12,6 +12,7 @@ use crate::event::Refusal;
 use crate::key::Key;
 use crate::lookup::{Query, Walk, WalkLimits};
 use crate::message::{Record, Request, Response};
+use crate::netsize::Sample;
 use crate::operation::{OperationOptions, Outcome, Update};
 use crate::peer::{Peer, PeerInfo};
 use crate::publish::{Publish, Spread};
@@ -102,6 +103,8 @@ pub(crate) enum Effect {
     Refreshed {
         prefix_len: u16,
     },
+    /// A walk to a random key tells something of the network's size.
+    Measured(Sample),
     /// Send `record` to these peers, on nobody's account.
     Correct {
         record: Record,

@@ -239,6 +239,9 @@ impl Behaviour {
             Command::Load(reply) => {
                 let _ = reply.send(self.load());
             }
+            Command::NetworkSize(reply) => {
+                let _ = reply.send(self.node.network_size());
+            }
             Command::Table(reply) => {
                 let _ = reply.send(self.realm.node.table().view().clone());
             }

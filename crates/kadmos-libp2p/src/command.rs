@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use kadmos_core::operation::Cost;
 use kadmos_core::routing::TableSnapshot;
-use kadmos_core::{Mode, Operation, OperationOptions, Outcome, PeerId, PeerInfo, Update};
+use kadmos_core::{Mode, NetworkSize, Operation, OperationOptions, Outcome, PeerId, PeerInfo, Update};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::results::Load;
@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Change { change: Change, done: oneshot::Sender<()> },
     /// Tell what the node is busy with.
     Load(oneshot::Sender<Load>),
+    /// Tell how large the network is.
+    NetworkSize(oneshot::Sender<Option<NetworkSize>>),
     /// Tell the table as it is now.
     Table(oneshot::Sender<TableSnapshot>),
 }

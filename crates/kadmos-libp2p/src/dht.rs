@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kadmos_core::error::OperationError;
 use kadmos_core::operation::{Bootstrapped, OperationKind};
 use kadmos_core::routing::TableSnapshot;
-use kadmos_core::{Event, Mode, Operation, OperationOptions, Outcome};
+use kadmos_core::{Event, Mode, NetworkSize, Operation, OperationOptions, Outcome};
 use kadmos_store::Store;
 use libp2p_identity::PeerId;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -166,6 +166,15 @@ impl Dht {
         let (sender, load) = oneshot::channel();
         self.command(Command::Load(sender)).await?;
         load.await.map_err(|_| OperationError::Closed)
+    }
+
+    /// How many servers the network has, with an error bar; `None` until the first refresh has told, which joining does.
+    ///
+    /// Errors: [`OperationError::Closed`].
+    pub async fn network_size(&self) -> Result<Option<NetworkSize>, OperationError> {
+        let (sender, size) = oneshot::channel();
+        self.command(Command::NetworkSize(sender)).await?;
+        size.await.map_err(|_| OperationError::Closed)
     }
 
     /// The routing table that requests are answered from. Works after the node has shut down, too.

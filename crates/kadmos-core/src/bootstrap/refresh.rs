@@ -12,6 +12,7 @@ use crate::limits::{REFRESH_PREFIX_MAX, REFRESH_WALKS_MAX};
 use crate::lookup::{Walk, walk_failure};
 use crate::machine::{Context, Effect, Tag};
 use crate::message::{Request, Response};
+use crate::netsize::Sample;
 use crate::operation::{Bootstrapped, Outcome};
 use crate::peer::{Peer, PeerInfo};
 use crate::time::Timestamp;
@@ -139,6 +140,15 @@ impl Refresh {
         if prefix_len < Key::BITS {
             self.refreshed += 1;
             cx.emit(Effect::Refreshed { prefix_len });
+        }
+        // The own neighbourhood is no random place; a walk that was cut short has not seen the nearest, and one most of
+        // whose peers failed says more of our own connection than of the network.
+        if self.pending.is_some() && walk.is_complete() && walk.asked() <= 2 * walk.answers() {
+            let own = &cx.table.view().local().peer.key;
+            let k = cx.config.lookup.k.get();
+            if let Some(sample) = Sample::of(own, walk.target(), &walk.closest(), k) {
+                cx.emit(Effect::Measured(sample));
+            }
         }
         if self.pending.is_none() {
             self.failure = walk_failure(walk).map(BootstrapError::Operation);

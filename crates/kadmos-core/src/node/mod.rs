@@ -28,6 +28,7 @@ use crate::limits::{BOOTSTRAP_PEERS_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, PROVIDER
 use crate::lookup::Query;
 use crate::machine::{Context, Effect, Machine};
 use crate::message::{Record, Request};
+use crate::netsize::{Estimator, NetworkSize};
 use crate::operation::{Cost, Operation, OperationId, OperationKind, OperationOptions, Outcome, Update};
 use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::publish::{Publish, Spread};
@@ -62,6 +63,7 @@ pub struct Node {
     probes: Probes,
     upkeep: Upkeep,
     preimages: Option<Arc<Preimages>>,
+    netsize: Estimator,
     outputs: VecDeque<Output>,
     /// Empty between inputs; kept for its allocation.
     effects: Vec<Effect>,
@@ -110,6 +112,7 @@ impl Node {
             probes: Probes::default(),
             upkeep: Upkeep::default(),
             preimages: None,
+            netsize: Estimator::default(),
             outputs: VecDeque::new(),
             effects: Vec::new(),
         })
@@ -190,6 +193,11 @@ impl Node {
     /// The rules for values.
     pub fn validators(&self) -> &Arc<Validators> {
         &self.validators
+    }
+
+    /// How many servers the network has; `None` before the first refresh has told, and when that was too long ago.
+    pub fn network_size(&self) -> Option<NetworkSize> {
+        self.netsize.estimate(self.now)
     }
 
     /// The peers given by [`Input::AddBootstrapPeers`].
@@ -355,6 +363,7 @@ impl Node {
                 }
                 Effect::Refused { peer, code } => self.emit(Event::Refused { peer, code }),
                 Effect::Refreshed { prefix_len } => self.bucket_refreshed(prefix_len),
+                Effect::Measured(sample) => self.netsize.add(self.now.monotonic, sample),
                 Effect::Correct { record, holders } => self.correct(record, holders),
                 Effect::Ended(outcome) => ended = Some(outcome),
             }
@@ -378,6 +387,11 @@ impl Node {
     fn finish(&mut self, serial: Serial, running: &Running, outcome: Outcome) {
         self.release(serial, running);
         let cost = self.cost(running);
+        if matches!(running.machine, Machine::Bootstrap(_) | Machine::Refresh(_))
+            && let Some(size) = self.network_size()
+        {
+            self.emit(Event::NetworkSizeEstimated { size });
+        }
         match running.user {
             Some(id) => {
                 self.users.remove(&id);

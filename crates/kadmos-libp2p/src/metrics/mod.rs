@@ -79,6 +79,8 @@ struct Inner {
     lookups: Family<Labels<2>, Counter>,
     lookups_started: Family<Labels<1>, Counter>,
     mode: Family<Labels<1>, Gauge>,
+    network_size: Gauge,
+    network_size_error: Gauge,
     rejected: Family<Labels<1>, Counter>,
     requests: Family<Labels<2>, Counter>,
     requests_seconds: Family<Labels<1>, Histogram>,
@@ -190,6 +192,8 @@ impl Inner {
             lookups: Family::default(),
             lookups_started: Family::default(),
             mode: Family::default(),
+            network_size: Gauge::default(),
+            network_size_error: Gauge::default(),
             rejected: Family::default(),
             requests: Family::default(),
             requests_seconds: Family::new_with_constructor(rpc_buckets),
@@ -222,6 +226,8 @@ impl Inner {
             table_evicted: "routing_table_evicted", "Peers that the routing table dropped";
             table_rejected: "routing_table_rejected", "Peers that the routing table did not take";
             buckets_refreshed: "routing_table_refreshes", "Refreshes of buckets";
+            network_size: "network_size_peers", "Servers that the network is estimated to have";
+            network_size_error: "network_size_error_peers", "Standard error of that estimate";
             lookups_started: "lookups_started", "Operations begun";
             lookups: "lookups", "Operations ended";
             lookup_seconds: "lookup_duration_seconds", "Time from start to end of an operation";
@@ -321,6 +327,10 @@ impl Inner {
                 }
             }
             Event::BucketRefreshed { .. } => _ = self.buckets_refreshed.inc(),
+            Event::NetworkSizeEstimated { size } => {
+                self.network_size.set(i64::try_from(size.peers).unwrap_or(i64::MAX));
+                self.network_size_error.set(i64::try_from(size.std_error).unwrap_or(i64::MAX));
+            }
             Event::ModeChanged { mode } => self.set_mode(*mode),
             Event::Refused { code, .. } => {
                 self.rejected.get_or_create(&[("reason", code.code())]).inc();

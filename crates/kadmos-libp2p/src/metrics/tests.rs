@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kadmos_core::operation::OperationId;
-use kadmos_core::{AddrList, Event, Now, Peer, PeerId, PeerInfo, Timestamp};
+use kadmos_core::{AddrList, Event, NetworkSize, Now, Peer, PeerId, PeerInfo, Timestamp};
 
 use super::*;
 
@@ -28,6 +28,7 @@ fn every_event() -> Vec<Event> {
     let mut events = vec![
         Event::PeerAdmitted { peer: peer.clone(), prefix_len: 3 },
         Event::BucketRefreshed { prefix_len: 3, peers: 20 },
+        Event::NetworkSizeEstimated { size: NetworkSize { peers: 9_000, std_error: 500, walks: 16 } },
     ];
     for reason in [Eviction::Failed, Eviction::NotServer, Eviction::Removed] {
         events.push(Event::PeerEvicted { peer: peer.clone(), reason });
