@@ -240,7 +240,7 @@ impl Behaviour {
                 let _ = reply.send(self.load());
             }
             Command::NetworkSize(reply) => {
-                let _ = reply.send(self.node.network_size());
+                let _ = reply.send(self.realm.node.network_size());
             }
             Command::Table(reply) => {
                 let _ = reply.send(self.realm.node.table().view().clone());
