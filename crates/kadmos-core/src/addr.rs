@@ -60,6 +60,14 @@ impl AddrList {
         self.0.is_none()
     }
 
+    /// Whether the two are one list, not merely equal. Cost: one comparison, nothing is read.
+    pub(crate) fn is_shared(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        }
+    }
+
     /// Number of addresses. Cost: O(bytes).
     pub fn len(&self) -> usize {
         self.iter().count()
@@ -102,7 +110,7 @@ impl AddrList {
 
     /// The addresses of `self`, then those of `other` that are new; shares a list when nothing is added.
     pub fn merged(&self, other: &Self) -> Self {
-        if other.iter().all(|addr| self.iter().any(|own| own == addr)) {
+        if self.is_shared(other) || other.iter().all(|addr| self.iter().any(|own| own == addr)) {
             return self.clone();
         }
         if self.is_empty() {

@@ -51,4 +51,6 @@ fn table_entry_is_small() {
     let held = HELD.get() - before;
     assert!(entries > 200, "{entries}");
     assert!(held <= 64 * entries, "{} bytes an entry", held / entries);
+    // What runs of the simulator print is what the allocator says.
+    assert_eq!(node.table().allocated_bytes() as isize, held);
 }

@@ -197,8 +197,12 @@ impl Node {
             if info.peer == view.local().peer {
                 return false;
             }
+            let known = view.get_peer(&info.peer);
+            if known.is_some_and(|known| known.addrs.is_shared(&info.addrs)) {
+                return !info.addrs.is_empty(); // passed when it entered the table
+            }
             info.addrs = self.usable(&info.addrs).truncated(ADDRS_PER_CLAIM_MAX);
-            if let Some(known) = view.get(&info.peer.id) {
+            if let Some(known) = known {
                 // What the peer itself told us comes before what others say of it.
                 info.addrs = known.addrs.merged(&info.addrs);
             }

@@ -4,11 +4,11 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::bucket::{Bucket, nearest};
+use super::bucket::{Bucket, Nearest};
 use crate::addr::AddrList;
 use crate::config::Mode;
 use crate::key::Key;
-use crate::peer::{PeerId, PeerInfo};
+use crate::peer::{Peer, PeerId, PeerInfo};
 
 /// The table as requests are answered from it: our own identity, the buckets, and the addresses of connected peers
 /// that do not serve.
@@ -64,6 +64,11 @@ impl TableSnapshot {
         self.bucket_of(&key)?.get(id, &key)
     }
 
+    /// As [`TableSnapshot::get`], for a peer whose key is known. Cost: a binary search.
+    pub fn get_peer(&self, peer: &Peer) -> Option<&PeerInfo> {
+        self.bucket_of(&peer.key)?.get(&peer.id, &peer.key)
+    }
+
     /// A connected peer that does not serve but whose addresses are known.
     pub fn client(&self, id: &PeerId) -> Option<&PeerInfo> {
         self.clients.get(id)
@@ -75,28 +80,25 @@ impl TableSnapshot {
     /// Cost: the target's own bucket first; only buckets that can still contribute are read.
     /// Source: libp2p kad-dht r2, "Peer routing".
     pub fn closest(&self, target: &Key, count: usize) -> Vec<&PeerInfo> {
-        let mut found = Vec::with_capacity(count.min(self.buckets.len() * 20));
         let shared = usize::from(self.local.peer.key.common_prefix_len(target));
         let split = shared.min(self.buckets.len());
+        let mut nearest = Nearest::new(*target, count);
         // A peer in the bucket `shared` agrees with the target in at least one bit more than any other peer does.
         if let Some(bucket) = self.buckets.get(shared) {
-            nearest(bucket.iter_prefixes(), target, count, &mut found);
+            nearest.add([bucket]);
         }
         // Deeper buckets agree with us, so all of them leave the target at bit `shared`: one group.
-        if found.len() < count {
-            let deeper = self.buckets.iter().skip(split + 1).flat_map(|bucket| bucket.iter_prefixes());
-            let missing = count - found.len();
-            nearest(deeper, target, missing, &mut found);
+        if nearest.is_short() {
+            nearest.add(self.buckets.iter().skip(split + 1));
         }
         // Each shallower bucket leaves the target one bit earlier than the one before.
         for bucket in self.buckets[..split].iter().rev() {
-            if found.len() >= count {
+            if !nearest.is_short() {
                 break;
             }
-            let missing = count - found.len();
-            nearest(bucket.iter_prefixes(), target, missing, &mut found);
+            nearest.add([bucket]);
         }
-        found
+        nearest.into_peers()
     }
 
     fn bucket_of(&self, key: &Key) -> Option<&Bucket> {
@@ -151,7 +153,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::peer::Peer;
 
     fn info(seed: u32) -> PeerInfo {
         let mut digest = [0; 32];

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::bucket::insert_exact;
+use super::bucket::{Bucket, insert_exact};
 use super::snapshot::TableSnapshot;
 use crate::addr::AddrList;
 use crate::config::{Mode, TableConfig};
@@ -146,6 +146,17 @@ impl Table {
     pub fn iter_answered(&self) -> impl Iterator<Item = (&PeerInfo, Timestamp)> {
         let liveness = self.liveness.iter().flatten();
         self.view.iter().zip(liveness).map(|(info, liveness)| (info, liveness.answered))
+    }
+
+    /// Bytes that the table has allocated for its peers, beside descriptors and addresses, which it shares with whoever
+    /// named them. Cost: O(buckets).
+    pub fn allocated_bytes(&self) -> usize {
+        let buckets: usize = self.view.buckets.iter().map(|bucket| bucket.allocated_bytes()).sum();
+        let liveness: usize = self.liveness.iter().map(Vec::capacity).sum();
+        buckets
+            + self.view.buckets.capacity() * size_of::<Arc<Bucket>>()
+            + self.liveness.capacity() * size_of::<Vec<Liveness>>()
+            + liveness * size_of::<Liveness>()
     }
 
     /// In which bucket a peer is, and where in it. The liveness of a bucket's peers has the places of the bucket.
