@@ -433,6 +433,9 @@ pub(crate) struct SimStudy {
     /// Operations, in hundredths of the study's own number
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) work_percent: u32,
+    /// Servers, in percent, that run a model of go-libp2p-kad-dht instead of Kadmos
+    #[arg(long = "go-servers", value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) go_servers: u32,
     /// Folder for report and plots [default: study-reports/STUDY-seed-SEED]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) report: Option<std::path::PathBuf>,
@@ -504,6 +507,9 @@ pub(crate) struct SimRun {
     /// Encode and decode each message on its way
     #[arg(long)]
     pub(crate) wire: bool,
+    /// Nodes, in percent, that run a model of go-libp2p-kad-dht instead of Kadmos
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) go_share: u32,
     /// Show virtual time, events, lookups and recall while it runs
     #[arg(long)]
     pub(crate) watch: bool,

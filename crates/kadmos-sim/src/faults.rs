@@ -192,7 +192,7 @@ impl World {
         self.queue.push(self.now + length, Event::SessionEnds { node, session });
     }
 
-    /// Gives a stopped node a new core, which knows nothing.
+    /// Gives a stopped node's seat to a new one of its kind, which knows nothing.
     fn renew(&mut self, node: NodeIndex, keep: Keep) {
         let state = &mut self.nodes[node.as_usize()];
         state.incarnation += 1;
@@ -202,12 +202,9 @@ impl World {
             state.store = MemoryStore::new(MemoryLimits::default());
         }
         let (info, incarnation) = (state.info.clone(), state.incarnation);
-        let mode = state.table().view().mode();
-        match self.blueprint.core(&info, node, incarnation, mode) {
-            Ok(core) => {
-                let state = &mut self.nodes[node.as_usize()];
-                (state.core, state.client) = (core, None);
-            }
+        let (mode, baseline) = (state.view().mode(), state.seat.baseline());
+        match self.blueprint.seat(&info, node, incarnation, mode, baseline) {
+            Ok(seat) => self.nodes[node.as_usize()].seat = seat,
             // The first one could work with the same settings.
             Err(error) => self.violation(node, error),
         }

@@ -28,6 +28,7 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
+mod seat;
 mod serving;
 pub mod study;
 pub mod trace;

@@ -139,14 +139,14 @@ pub fn replay(config: &ReplayConfig) -> Result<Replay, StudyError> {
         .model(Model::amino())
         .oracle_start(true)
         .start_spacing(NEVER)
-        .configure(|core| core.table.refresh_interval = NEVER)
+        .upkeep(false)
         .build()?;
     let node = NodeIndex::new(config.node);
     world.run(Duration::from_secs(30)); // those that everybody knows join
     if let Some(baseline) = config.baseline {
         world.set_baseline(node, baseline);
     }
-    let k = world.node(node).config().lookup.k.get();
+    let k = world.config().lookup.k.get();
     let digest = child_seed(config.seed, "replayed key", u64::from(config.node));
     let key = Bytes::from([[0x12, 0x20].as_slice(), &digest].concat());
     let target = Key::of(&key);

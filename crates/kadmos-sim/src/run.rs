@@ -45,6 +45,8 @@ pub struct RunConfig {
     pub model: Model,
     /// Whether all run from the beginning with full tables, and nobody joins. Default: no.
     pub oracle_start: bool,
+    /// Nodes per mille, drawn from the seed, that run a model of go-libp2p-kad-dht. Default 0.
+    pub go_per_mille: u32,
 }
 
 impl Default for RunConfig {
@@ -60,6 +62,7 @@ impl Default for RunConfig {
             wire: false,
             model: Model::calm(),
             oracle_start: false,
+            go_per_mille: 0,
         }
     }
 }
@@ -186,6 +189,7 @@ pub fn run_observed(
         .wire(config.wire)
         .model(config.model.clone())
         .settled(config.oracle_start)
+        .go_share(config.go_per_mille)
         .build()?;
     if let Some(observer) = observer {
         world.observe(observer);
@@ -244,7 +248,7 @@ impl Run<'_> {
             self.tell(Phase::Settle, second, self.config.settle_secs);
         }
         self.end_phase(Phase::Settle);
-        let tables = self.world.nodes().map(|node| self.world.node(node).table().view().len() as u64);
+        let tables = self.world.nodes().map(|node| self.world.table(node).len() as u64);
         self.report.table_peers = Spread::of(tables.collect());
     }
 

@@ -12,13 +12,15 @@ use kadmos_core::{
     Timestamp, Validators,
 };
 use kadmos_store::{MemoryLimits, MemoryStore};
+use rand_chacha::ChaCha8Rng;
 
+use crate::baseline::Baseline;
 use crate::charges::Charges;
 use crate::keyspace::Keyspace;
 use crate::model::{HopCosts, Model};
 use crate::network::{Host, addrs};
 use crate::plant::Plant;
-use crate::random::{child, child_seed};
+use crate::random::{below, child, child_seed};
 use crate::records;
 use crate::trace::Fact;
 use crate::world::{Event, NodeIndex, OperationReport, OperationState, SimNode, World};
@@ -47,6 +49,8 @@ pub struct WorldBuilder {
     wire: bool,
     oracle_start: bool,
     settled: bool,
+    go_per_mille: u32,
+    upkeep: bool,
     model: Model,
     config: Config,
     plant: Option<Plant>,
@@ -57,6 +61,10 @@ pub struct WorldBuilder {
 pub(crate) struct Blueprint {
     pub(crate) seed: u64,
     pub(crate) wire: bool,
+    /// Servers per mille that run go's implementation.
+    pub(crate) go_per_mille: u32,
+    /// Whether nodes do anything unasked.
+    pub(crate) upkeep: bool,
     pub(crate) model: Model,
     pub(crate) config: Arc<Config>,
     pub(crate) validators: Arc<Validators>,
@@ -84,29 +92,49 @@ impl Blueprint {
         incarnation: u32,
         mode: Mode,
     ) -> Result<Node, ConfigError> {
-        let mut config = Config::clone(&self.config);
-        let index = u64::from(incarnation) << 32 | u64::from(node.as_u32());
-        let seed = child_seed(self.seed, "core", index);
-        config.seed = seed[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
-        config.protocol.mode = mode;
-        if self.plant == Some(Plant::BrokenBound) {
-            config.table.bucket_size = config.table.bucket_size.saturating_add(1);
-        }
+        let config = self.config_of(node, incarnation, mode);
         let mut core = Node::new(info.peer.clone(), config, Arc::clone(&self.validators))?;
         core.share_preimages(preimages());
         Ok(core)
     }
 
+    /// The settings of a core that begins to run for the `incarnation`th time.
+    pub(crate) fn config_of(&self, node: NodeIndex, incarnation: u32, mode: Mode) -> Config {
+        let mut config = Config::clone(&self.config);
+        config.seed = self.seed_of("core", node, incarnation);
+        config.protocol.mode = mode;
+        if self.plant == Some(Plant::BrokenBound) {
+            config.table.bucket_size = config.table.bucket_size.saturating_add(1);
+        }
+        config
+    }
+
+    /// The seed of what a node does by chance when it runs for the `incarnation`th time.
+    pub(crate) fn seed_of(&self, what: &str, node: NodeIndex, incarnation: u32) -> u64 {
+        let index = u64::from(incarnation) << 32 | u64::from(node.as_u32());
+        let seed = child_seed(self.seed, what, index);
+        seed[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte))
+    }
+
+    /// What a node runs from its first start on; `None` for our own core. Clients are ours.
+    fn baseline_of(&self, node: NodeIndex, mode: Mode) -> Option<Baseline> {
+        if self.go_per_mille == 0 || mode != Mode::Server {
+            return None;
+        }
+        let mut rng: ChaCha8Rng = child(self.seed, "implementation", u64::from(node.as_u32()));
+        (below(&mut rng, 1_000) < u64::from(self.go_per_mille)).then_some(Baseline::Go)
+    }
+
     fn node(&self, info: PeerInfo, node: NodeIndex, mode: Mode) -> Result<SimNode, ConfigError> {
+        let baseline = self.baseline_of(node, mode);
         Ok(SimNode {
             incarnation: 0,
-            core: self.core(&info, node, 0, mode)?,
-            client: None,
+            seat: self.seat(&info, node, 0, mode, baseline)?,
             store: MemoryStore::new(MemoryLimits::default()),
             info,
             host: Host::place(self.seed, node.as_u32()),
             traits: self.model.traits(self.seed, node.as_u32()),
-            hops: self.model.hops,
+            hops: baseline.map_or(self.model.hops, Baseline::hops),
             undialable: Vec::new(),
             ahead_secs: 0,
             session: 0,
@@ -121,13 +149,16 @@ impl Blueprint {
 }
 
 /// Found once for all worlds of the process; they are the same in every process.
-fn preimages() -> Arc<Preimages> {
+pub(crate) fn preimages() -> Arc<Preimages> {
     static FOUND: OnceLock<Arc<Preimages>> = OnceLock::new();
     Arc::clone(FOUND.get_or_init(|| Arc::new(Preimages::find())))
 }
 
 /// The first number of an id that nobody answers at, far above those of nodes.
 const UNDIALABLE_FROM: u32 = 1 << 30;
+
+/// No run is that long.
+const NEVER: Duration = Duration::from_secs(30 * 86_400);
 
 impl Default for WorldBuilder {
     fn default() -> Self {
@@ -142,6 +173,8 @@ impl Default for WorldBuilder {
             wire: false,
             oracle_start: false,
             settled: false,
+            go_per_mille: 0,
+            upkeep: true,
             model: Model::calm(),
             config,
             plant: None,
@@ -231,6 +264,22 @@ impl WorldBuilder {
         self
     }
 
+    /// Servers per mille, drawn from the seed, that run a model of go-libp2p-kad-dht instead of our core: those of the
+    /// beginning, the bootstrap nodes among them, and those that join later. Over 1,000 counts as 1,000. Default 0.
+    #[must_use]
+    pub fn go_share(mut self, per_mille: u32) -> Self {
+        self.go_per_mille = per_mille;
+        self
+    }
+
+    /// Whether nodes refresh their tables. Without, models of others do nothing unasked but ask strangers that connect, and
+    /// our own cores have a `table.refresh_interval` that no run reaches. Default: yes.
+    #[must_use]
+    pub fn upkeep(mut self, upkeep: bool) -> Self {
+        self.upkeep = upkeep;
+        self
+    }
+
     /// Plants a bug.
     #[doc(hidden)]
     #[must_use]
@@ -242,10 +291,15 @@ impl WorldBuilder {
     /// The world, at its beginning: nothing has happened, and each node's start waits in the queue.
     ///
     /// Errors: [`ConfigError`] when no node can work with the settings.
-    pub fn build(self) -> Result<World, ConfigError> {
+    pub fn build(mut self) -> Result<World, ConfigError> {
+        if !self.upkeep {
+            self.config.table.refresh_interval = NEVER;
+        }
         let mut blueprint = Blueprint {
             seed: self.seed,
             wire: self.wire,
+            go_per_mille: self.go_per_mille.min(1_000),
+            upkeep: self.upkeep,
             model: self.model,
             config: Arc::new(self.config),
             validators: Arc::new(records::validators()),
@@ -325,10 +379,11 @@ impl World {
     fn fill_tables(&mut self, servers: &[PeerInfo]) {
         let keyspace = Keyspace::new(servers.to_vec());
         let count = self.blueprint.config.table.bucket_size.get();
+        let now = self.now;
         for (node, index) in self.nodes.iter_mut().zip(0..) {
             let mut rng = child(self.blueprint.seed, "table", index);
             let table = keyspace.table_of(&node.info.peer.key, count, &mut rng);
-            node.core.restore_table(table);
+            node.seat.restore_table(table, now);
             (node.running, node.will_start) = (true, false);
         }
         for node in self.nodes() {
@@ -352,8 +407,8 @@ impl World {
             ];
             for input in inputs {
                 // Neither can be refused, and what they cause is that the responder may look at the table again.
-                let _ = node.core.handle_input(now, input);
-                while node.core.poll_output().is_some() {}
+                let _ = node.seat.handle_input(now, input);
+                while node.seat.poll_output().is_some() {}
             }
         }
         for node in self.nodes() {

@@ -74,7 +74,7 @@ impl World {
         let state = &self.nodes[node.as_usize()];
         let asked = (self.wire || !state.undialable.is_empty())
             .then(|| (message.kind(), Bytes::copy_from_slice(message.key())));
-        let reply = self.responder.respond(now, message, state.table().view(), &state.store, budget);
+        let reply = self.responder.respond(now, message, state.view(), &state.store, budget);
         match self.carry_out(node, &by_id, reply) {
             Served::Answer(mut response) => {
                 let response = match asked {
@@ -165,7 +165,7 @@ impl World {
         let mut reply = reply;
         for _ in 0..=CONFLICTS_MAX {
             let state = &self.nodes[node.as_usize()];
-            let table = state.table().view();
+            let table = state.view();
             reply = match reply {
                 Reply::Respond(response) => return Served::Answer(response),
                 Reply::Ignore(code) => return Served::Refused(code),

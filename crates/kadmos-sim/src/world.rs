@@ -12,14 +12,13 @@ use kadmos_core::peer::PeerInfo;
 use kadmos_core::record::StoreReply;
 use kadmos_core::server::Responder;
 use kadmos_core::{
-    Key, Node, Now, Operation, OperationId, OperationOptions, PeerId, RequestId, StoreId, Timestamp,
+    Key, Now, Operation, OperationId, OperationOptions, PeerId, RequestId, StoreId, Timestamp,
     UnixTime, Update,
 };
 use kadmos_store::MemoryStore;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::Client;
 use crate::charges::Charges;
 use crate::connections::{ConnectionId, Connections, Side};
 use crate::directory::Directory;
@@ -30,6 +29,7 @@ use crate::oracle::Oracle;
 use crate::plant::Plant;
 use crate::queue::EventQueue;
 use crate::scenario::{Blueprint, WorldBuilder};
+use crate::seat::Seat;
 use crate::trace::{Fact, Observer, Trace, TraceEvent, TraceHash};
 
 /// Wall-clock time at the world's beginning, for the dates in records: 2026-01-01T00:00:00Z.
@@ -103,9 +103,8 @@ pub struct World {
 pub(crate) struct SimNode {
     /// How often it has been started again.
     pub(crate) incarnation: u32,
-    pub(crate) core: Node,
-    /// Who is driven in the core's place.
-    pub(crate) client: Option<Box<Client>>,
+    /// Who decides for it.
+    pub(crate) seat: Seat,
     pub(crate) store: MemoryStore,
     pub(crate) info: PeerInfo,
     pub(crate) host: Host,
@@ -132,8 +131,7 @@ pub(crate) struct SimNode {
 impl Clone for SimNode {
     fn clone(&self) -> Self {
         Self {
-            core: self.core.clone(),
-            client: self.client.clone(),
+            seat: self.seat.clone(),
             store: self.store.fork(),
             info: self.info.clone(),
             undialable: self.undialable.clone(),
@@ -203,7 +201,7 @@ pub(crate) enum Event {
 pub struct Counters {
     /// Events taken from the queue.
     pub events: u64,
-    /// Calls of [`Node::handle_input`].
+    /// Calls of [`kadmos_core::Node::handle_input`], or of a model's.
     pub inputs: u64,
     /// Requests handed to the network.
     pub requests: u64,
@@ -370,13 +368,6 @@ impl World {
             100 => full,
             percent => full * percent / 100,
         }
-    }
-
-    /// The core of a node.
-    ///
-    /// Panics: for an index of another world that is larger.
-    pub fn node(&self, node: NodeIndex) -> &Node {
-        &self.nodes[node.as_usize()].core
     }
 
     /// The records a node holds. Panics: as [`World::node`].
@@ -593,7 +584,7 @@ impl World {
     /// Tells the oracle whether a node is part of the truth now.
     pub(crate) fn update_oracle(&mut self, node: NodeIndex) {
         let state = &self.nodes[node.as_usize()];
-        if state.running && state.table().view().mode() == Mode::Server {
+        if state.running && state.view().mode() == Mode::Server {
             let peer = &state.info.peer;
             self.oracle.add(peer.key, node, peer.id);
         } else {

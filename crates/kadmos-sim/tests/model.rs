@@ -154,7 +154,7 @@ fn restart_keeps_identity_and_what_it_may() {
         assert!(world.is_starting(holder));
         assert!(world.run_until_idle(Duration::from_secs(60)), "it joins again");
         assert_eq!((world.is_running(holder), world.info(holder).peer.id), (true, id));
-        assert_eq!(world.node(holder).table().view().len(), 5);
+        assert_eq!(world.table(holder).len(), 5);
         assert_eq!(world.holds(holder, &key), holds);
     }
     assert_eq!(world.violations(), [""; 0]);
@@ -219,7 +219,7 @@ fn undialable_ids_are_named_and_never_kept() {
     assert!(found.peers.iter().all(|info| world.find(&info.peer.id, &info.peer.key).is_some()));
     assert!(world.charges(N1).dials_failed > 0, "dead ids were tried");
     for node in world.nodes() {
-        let view = world.node(node).table().view();
+        let view = world.table(node);
         assert!(view.iter().all(|info| world.find(&info.peer.id, &info.peer.key).is_some()));
     }
 }

@@ -141,7 +141,7 @@ fn stop_node_requests_break_then_dials_are_refused() {
     // One failure is no death: the table still has n0, and its host refuses the dial.
     assert_eq!(time(&mut world, N1, lookup("b")), round_trip);
     assert!(failures.borrow().last().expect("one more").1.ends_with(RequestFailure::Unreachable.label()));
-    assert!(world.node(N1).table().view().is_empty(), "two failures evict");
+    assert!(world.table(N1).is_empty(), "two failures evict");
     assert_eq!((world.requests_in_flight(N1), world.connections()), (0, 0));
     assert_eq!(world.violations(), [""; 0]);
 }
@@ -229,7 +229,7 @@ fn mode_client_leaves_tables_and_results() {
     assert!(world.run_until_idle(Duration::from_secs(60)));
     assert!(!unsupported.borrow().is_empty());
     let id = world.info(N1).peer.id;
-    let view = |node| world.node(node).table().view();
+    let view = |node| world.table(node);
     assert!(world.nodes().all(|node| view(node).get(&id).is_none()));
     for (_, report) in world.take_ended() {
         if let Some(Outcome::ClosestPeers(found)) = report.outcome() {
@@ -257,7 +257,7 @@ fn clients_ask_and_enter_no_table() {
     assert!(!served.borrow().iter().any(|(_, line)| line.contains(" n12: asked")));
     assert!(!admitted.borrow().is_empty());
     for node in world.nodes() {
-        assert!(world.node(node).table().view().iter().all(|info| {
+        assert!(world.table(node).iter().all(|info| {
             world.find(&info.peer.id, &info.peer.key).is_some_and(|peer| peer.as_u32() < 10)
         }));
     }

@@ -123,6 +123,7 @@ fn config(args: &SimRun, seed: u64) -> RunConfig {
         lookups: args.lookups,
         records: args.records,
         wire: args.wire,
+        go_per_mille: args.go_share * 10,
         ..RunConfig::default()
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn run(args: &SimStudy, output: &mut Output) -> Result<(), Failure> {
         seeds: args.seeds,
         servers: args.servers,
         work_percent: args.work_percent,
+        go_servers_percent: args.go_servers,
     };
     let mut live = Live::new();
     let began = Instant::now();

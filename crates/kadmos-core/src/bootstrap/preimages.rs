@@ -46,7 +46,7 @@ impl Preimages {
 
     /// A random one whose key shares exactly `prefix_len` bits with `own_key`; longer prefixes than
     /// [`REFRESH_PREFIX_MAX`] count as that.
-    pub(super) fn pick(&self, own_key: &Key, prefix_len: u16, rng: &mut ChaCha8Rng) -> PeerId {
+    pub fn pick(&self, own_key: &Key, prefix_len: u16, rng: &mut ChaCha8Rng) -> PeerId {
         let shared = u32::from(prefix_len.min(REFRESH_PREFIX_MAX));
         let own = (own_key.prefix() >> (64 - BITS)) as u32; // its first 16 bits
         let free = (1 << (BITS - 1 - shared)) - 1; // the bits behind the first that differs

@@ -1,37 +1,41 @@
-//! A modelled client: facts in, effects out.
+//! A modelled node: facts in, effects out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
-use kadmos_core::config::{Mode, TableConfig};
+use kadmos_core::config::Mode;
 use kadmos_core::error::{Fault, OperationError, RequestFailure};
 use kadmos_core::event::Eviction;
 use kadmos_core::message::{Request, Response};
 use kadmos_core::operation::{Cost, Outcome};
-use kadmos_core::routing::{Admission, Table};
+use kadmos_core::routing::TableSnapshot;
 use kadmos_core::{
     Event, Input, InputError, Now, Operation, OperationId, OperationOptions, Output, Peer, PeerId, PeerInfo,
-    Purpose, RequestId, Timestamp, Update,
+    Preimages, Purpose, RequestId, Timestamp, Update,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
+use super::go_upkeep::Upkeep;
 use super::job::{Goal, Job, Joining, Publishing};
+use super::membership::{Entry, Membership};
 use super::size::SizeEstimator;
 use super::walk::Walk;
-use super::{Baseline, go, original};
+use super::{Baseline, go, ip_groups, original};
 
 /// Bootstrap peers that are remembered, and contacted by a bootstrap.
 const BOOTSTRAP_PEERS_MAX: usize = 8;
 /// Peers whose failed dials are remembered; those whose time is up are then forgotten.
 const BACKOFFS_MAX: usize = 1_024;
 
-/// One client of a [`Baseline`]. The same contract as [`kadmos_core::Node`].
+/// One node of a [`Baseline`], server or client. The same contract as [`kadmos_core::Node`].
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(super) baseline: Baseline,
     pub(super) now: Now,
-    pub(super) table: Table,
+    pub(super) table: Membership,
     pub(super) rng: ChaCha8Rng,
     pub(super) bootstrap_peers: Vec<PeerInfo>,
     pub(super) jobs: BTreeMap<Serial, Job>,
@@ -41,11 +45,17 @@ pub struct Client {
     retries: Vec<(Timestamp, Sent)>,
     /// Requests that fail before anything is sent, to be told once the input at hand is dealt with.
     stillborn: VecDeque<(RequestId, RequestFailure)>,
-    connected: BTreeSet<PeerId>,
+    /// Who is connected, and what identify told of those that serve.
+    pub(super) connected: BTreeMap<PeerId, Option<PeerInfo>>,
     /// Until when a peer is not dialled again.
     backoffs: BTreeMap<PeerId, Timestamp>,
     pub(super) sizes: SizeEstimator,
     pub(super) refresh_at: Option<Timestamp>,
+    /// What go does unasked; the others do none of it.
+    pub(super) upkeep: Upkeep,
+    /// Whether it does anything unasked.
+    pub(super) keeps_up: bool,
+    pub(super) preimages: Option<Arc<Preimages>>,
     outputs: VecDeque<Output>,
 }
 
@@ -64,13 +74,19 @@ pub(super) enum Role {
     Put(Serial),
     /// To see whether a server answers before it enters the table.
     Probe,
+    /// To a bootstrap peer, unasked, because the table is empty.
+    Connect,
+    /// To see whether a peer of the table still answers, before a refresh.
+    Ping(Serial),
 }
 
 impl Role {
     fn serial(self) -> Option<Serial> {
         match self {
-            Self::Ask(serial) | Self::Contact(serial) | Self::Put(serial) => Some(serial),
-            Self::Probe => None,
+            Self::Ask(serial) | Self::Contact(serial) | Self::Put(serial) | Self::Ping(serial) => {
+                Some(serial)
+            }
+            Self::Probe | Self::Connect => None,
         }
     }
 }
@@ -89,13 +105,12 @@ struct Sent {
 }
 
 impl Client {
-    /// A client named `local`, with an empty table; `seed` decides all that it does by chance.
-    pub fn new(baseline: Baseline, local: Peer, mode: Mode, table: TableConfig, seed: u64) -> Self {
-        let table = TableConfig { failures_max: baseline.failures_max(), ..table };
+    /// A node named `local`, with an empty table; `seed` decides all that it does by chance.
+    pub fn new(baseline: Baseline, local: Peer, mode: Mode, bucket_size: NonZeroUsize, seed: u64) -> Self {
         Self {
             baseline,
             now: Now::default(),
-            table: Table::new(local, mode, table),
+            table: Membership::new(baseline, local, mode, bucket_size),
             rng: ChaCha8Rng::seed_from_u64(seed),
             bootstrap_peers: Vec::new(),
             jobs: BTreeMap::new(),
@@ -104,18 +119,36 @@ impl Client {
             next_request: 0,
             retries: Vec::new(),
             stillborn: VecDeque::new(),
-            connected: BTreeSet::new(),
+            connected: BTreeMap::new(),
             backoffs: BTreeMap::new(),
             sizes: SizeEstimator::default(),
             refresh_at: None,
+            upkeep: Upkeep::default(),
+            keeps_up: true,
+            preimages: None,
             outputs: VecDeque::new(),
         }
     }
 
-    /// Puts a peer into the table without asking it, as a table that was filled long ago has it. Returns whether
-    /// there was room.
+    /// Whether it does anything unasked: refreshes, pings, looking for peers when it has few. Default: yes.
+    pub fn set_upkeep(&mut self, keeps_up: bool) {
+        self.keeps_up = keeps_up;
+    }
+
+    /// Takes the ids to refresh buckets with from here, as go takes them from a table in its code, instead of trying.
+    pub fn share_preimages(&mut self, preimages: Arc<Preimages>) {
+        self.preimages = Some(preimages);
+    }
+
+    /// Puts a peer into the table without asking it, as somebody else's table has it, which this node takes over.
+    /// Returns whether there was room.
     pub fn remember(&mut self, peer: PeerInfo, now: Timestamp) -> bool {
-        self.table.insert(peer, now) == Admission::Room
+        self.table.take_over(peer, now)
+    }
+
+    /// Puts a peer into the table without asking it, as if it had answered long ago: if this node's own rules admit it.
+    pub fn restore(&mut self, peer: PeerInfo, now: Timestamp) -> bool {
+        matches!(self.table.enter(peer, now, false), Entry::Added { .. })
     }
 
     /// Feeds one fact. Time never runs backwards: an older `now` counts as the latest one seen.
@@ -124,13 +157,13 @@ impl Client {
     pub fn handle_input(&mut self, now: Now, input: Input) -> Result<(), InputError> {
         self.now.monotonic = self.now.monotonic.max(now.monotonic);
         self.now.unix = now.unix;
-        if self.refresh_at.is_none() {
+        if self.refresh_at.is_none() && self.keeps_up {
             self.refresh_at = self.baseline.refresh_interval().map(|every| self.now.monotonic + every);
         }
         let result = self.handle(input);
-        while let Some((request, failure)) = self.stillborn.pop_front() {
-            self.request_failed(request, failure)?;
-        }
+        self.run_stillborn()?;
+        self.fix_low_peers();
+        self.run_stillborn()?;
         result
     }
 
@@ -149,12 +182,13 @@ impl Client {
                 .into_iter()
                 .flatten()
         });
-        requests.chain(retries).chain(jobs).chain(self.refresh_at).min()
+        let upkeep = self.next_upkeep();
+        requests.chain(retries).chain(jobs).chain(self.refresh_at).chain(upkeep).min()
     }
 
-    /// The table.
-    pub fn table(&self) -> &Table {
-        &self.table
+    /// The table, as requests are answered from it.
+    pub fn view(&self) -> &TableSnapshot {
+        self.table.view()
     }
 
     /// Whose behaviour this is.
@@ -179,9 +213,22 @@ impl Client {
 
     /// On whose account a request is; `None` once it is no longer in flight.
     pub fn purpose(&self, request: RequestId) -> Option<Purpose> {
-        let Some(serial) = self.requests.get(&request)?.role.serial() else { return Some(Purpose::Probe) };
+        let role = self.requests.get(&request)?.role;
+        let Some(serial) = role.serial() else {
+            return Some(if role == Role::Connect { Purpose::Upkeep } else { Purpose::Probe });
+        };
+        if matches!(role, Role::Ping(_)) {
+            return Some(Purpose::Probe);
+        }
         let job = self.jobs.get(&serial)?;
         Some(job.user.map_or(Purpose::Upkeep, Purpose::Operation))
+    }
+
+    fn run_stillborn(&mut self) -> Result<(), InputError> {
+        while let Some((request, failure)) = self.stillborn.pop_front() {
+            self.request_failed(request, failure)?;
+        }
+        Ok(())
     }
 
     fn handle(&mut self, input: Input) -> Result<(), InputError> {
@@ -217,11 +264,17 @@ impl Client {
             Input::Disconnected(id) => {
                 self.connected.remove(&id);
             }
-            Input::Identified { peer, serves: true, addrs } => {
-                self.consider(PeerInfo::new(Peer::new(peer), addrs));
-            }
-            Input::Identified { peer, serves: false, .. } => {
-                self.evict(&Peer::new(peer), Eviction::NotServer)
+            Input::Identified { peer, serves, addrs } => {
+                let info = PeerInfo::new(Peer::new(peer), addrs);
+                if let Some(known) = self.connected.get_mut(&peer) {
+                    *known = serves.then(|| info.clone());
+                }
+                if serves {
+                    self.consider(info);
+                    self.upkeep.want_peers();
+                } else {
+                    self.evict(&info.peer, Eviction::NotServer);
+                }
             }
             Input::Answered { request, response } => self.request_answered(request, &response)?,
             Input::Flushed(request) => self.request_flushed(request)?,
@@ -366,7 +419,7 @@ impl Client {
         }
         let request = RequestId(self.next_request);
         self.next_request += 1;
-        let is_connected = self.connected.contains(&sent.to.peer.id);
+        let is_connected = self.connected.contains_key(&sent.to.peer.id);
         sent.sent = now;
         sent.answer_by = (is_connected && sent.message.has_response()).then(|| now + self.answer_timeout());
         let kind = sent.message.kind();
@@ -386,6 +439,9 @@ impl Client {
     fn timeout(&self, role: Role) -> Duration {
         match self.baseline {
             Baseline::GoOptimistic if matches!(role, Role::Put(_)) => go::PUT_TIMEOUT,
+            Baseline::Go | Baseline::GoOptimistic if matches!(role, Role::Probe | Role::Ping(_)) => {
+                go::CHECK_TIMEOUT
+            }
             Baseline::Go | Baseline::GoOptimistic => go::DIAL_TIMEOUT + go::READ_TIMEOUT,
             Baseline::RustLibp2p => super::rust_libp2p::REQUEST_TIMEOUT,
             Baseline::Original => original::NETWORK_TIMEOUT * 2,
@@ -416,7 +472,7 @@ impl Client {
     }
 
     fn connected(&mut self, id: PeerId) {
-        self.connected.insert(id);
+        self.connected.entry(id).or_default();
         self.backoffs.remove(&id);
         let answer_by = self.now.monotonic + self.answer_timeout();
         for sent in self.requests.values_mut() {
@@ -435,16 +491,29 @@ impl Client {
             peer: to.peer.clone(),
             elapsed,
         }));
-        self.table.answered(&to.peer, self.now.monotonic);
-        self.admit(to.clone());
+        let is_check = matches!(role, Role::Probe | Role::Ping(_) | Role::Connect);
+        if self.baseline.is_go() && is_check && response.closer().is_empty() && self.table.len() >= go::K {
+            // Source: `dht.go`, `lookupCheck`: it knows nobody, not even itself.
+            self.evict(&to.peer, Eviction::Failed);
+        } else if !(self.baseline.is_go() && matches!(role, Role::Put(_))) {
+            self.table.answered(&to.peer, self.now.monotonic);
+            self.admit(to.clone());
+        }
+        if role == Role::Connect {
+            self.connect_ended(true);
+        }
         let Some(serial) = role.serial() else { return Ok(()) };
         let local = self.table.view().local().peer.clone();
-        let closer: Vec<_> = response
+        let mut closer: Vec<_> = response
             .closer()
             .iter()
             .filter(|info| info.peer != local && !info.addrs.is_empty())
             .cloned()
             .collect();
+        if self.baseline.is_go() {
+            closer.truncate(go::ANSWER_MAX);
+            ip_groups::filter_answer(&mut closer);
+        }
         if let Some(job) = self.jobs.get_mut(&serial) {
             job.open -= 1;
             self.note_answer(serial, role, &to, response, &closer);
@@ -495,8 +564,13 @@ impl Client {
         }
         if failure == RequestFailure::Unsupported {
             self.evict(&peer, Eviction::NotServer);
-        } else if self.table.failed(&peer).is_some() {
+        } else if self.baseline.is_go() && matches!(sent.role, Role::Put(_)) {
+            // Source: `routing.go`: what becomes of a record says nothing to the table.
+        } else if self.table.failed(&peer) {
             self.evicted(peer.clone(), Eviction::Failed);
+        }
+        if sent.role == Role::Connect {
+            self.connect_ended(false);
         }
         let Some(serial) = sent.role.serial() else { return Ok(()) };
         if let Some(job) = self.jobs.get_mut(&serial) {
@@ -516,7 +590,7 @@ impl Client {
     }
 
     fn note_failed_dial(&mut self, peer: &Peer) {
-        if !matches!(self.baseline, Baseline::Go | Baseline::GoOptimistic) || self.backs_off(peer) {
+        if !self.baseline.is_go() || self.backs_off(peer) {
             return;
         }
         let now = self.now.monotonic;
@@ -562,7 +636,7 @@ impl Client {
     }
 
     pub(super) fn is_connected(&self, peer: &Peer) -> bool {
-        self.connected.contains(&peer.id)
+        self.connected.contains_key(&peer.id)
     }
 
     /// Tells a job's user how it ended; a job whose sends go on lives on without a user.
@@ -600,19 +674,27 @@ impl Client {
 
     /// A peer that answered may enter the table.
     pub(super) fn admit(&mut self, info: PeerInfo) {
-        if info.addrs.is_empty() || self.table.contains(&info.peer) {
-            return;
+        if self.table.is_empty() {
+            self.upkeep.begin_bootstrapping();
         }
         let prefix_len = self.table.prefix_len(&info.peer.key);
         let peer = info.peer.clone();
-        if self.table.insert(info, self.now.monotonic) == Admission::Room {
+        let replaceable = self.upkeep.is_bootstrapping();
+        if let Entry::Added { replaced } = self.table.enter(info, self.now.monotonic, replaceable) {
+            if let Some(replaced) = replaced {
+                self.outputs.push_back(Output::Event(Event::PeerEvicted {
+                    peer: replaced,
+                    reason: Eviction::Removed,
+                }));
+            }
             self.outputs.push_back(Output::Event(Event::PeerAdmitted { peer, prefix_len }));
             self.outputs.push_back(Output::TableChanged { urgent: false });
+            self.upkeep.want_peers();
         }
     }
 
     fn evict(&mut self, peer: &Peer, reason: Eviction) {
-        if self.table.remove(peer).is_some() {
+        if self.table.remove(peer) {
             self.evicted(peer.clone(), reason);
         }
     }
@@ -620,23 +702,24 @@ impl Client {
     fn evicted(&mut self, peer: Peer, reason: Eviction) {
         self.outputs.push_back(Output::Event(Event::PeerEvicted { peer, reason }));
         self.outputs.push_back(Output::TableChanged { urgent: true });
+        self.upkeep.want_peers();
     }
 
     /// A server that connected, or of which somebody told.
     ///
-    /// go asks it first (`dht.go`, `lookupCheck`); rust-libp2p and the original take whoever identifies as a server.
-    fn consider(&mut self, info: PeerInfo) {
-        if self.table.admission(&info.peer) != Admission::Room || info.addrs.is_empty() {
+    /// go asks it first (`dht.go`, `peerFound`, `lookupCheck`); rust-libp2p and the original take whoever identifies as a
+    /// server. While a walk asks the same peer, go's check is left out here, though not in its code.
+    pub(super) fn consider(&mut self, info: PeerInfo) {
+        if !self.table.is_useful(&info.peer) || info.addrs.is_empty() {
             return;
         }
-        match self.baseline {
-            Baseline::Original | Baseline::RustLibp2p => self.admit(info),
-            Baseline::Go | Baseline::GoOptimistic => {
-                if !self.requests.values().any(|sent| sent.to.peer == info.peer) {
-                    let key = bytes::Bytes::copy_from_slice(info.peer.id.as_bytes());
-                    self.ask(Role::Probe, info, Request::FindNode { key });
-                }
-            }
+        if !self.baseline.is_go() {
+            return self.admit(info);
+        }
+        let checks = self.requests.values().filter(|sent| sent.role == Role::Probe).count();
+        if checks < go::CHECKS_MAX && !self.requests.values().any(|sent| sent.to.peer == info.peer) {
+            let key = bytes::Bytes::copy_from_slice(info.peer.id.as_bytes());
+            self.ask(Role::Probe, info, Request::FindNode { key });
         }
     }
 }

@@ -32,6 +32,30 @@ pub(super) const PUT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 /// Deepest bucket that a refresh asks for. Source: go-libp2p-kbucket `table_refresh.go`, `maxCplForRefresh`.
 pub(super) const REFRESH_PREFIX_MAX: u16 = 15;
+/// A refresh before this age of the last one is left out, unless all are forced. Source: `rt_refresh_manager.go`,
+/// `refreshCplIfEligible`.
+pub(super) const REFRESH_AGE_MIN: Duration = REFRESH_INTERVAL;
+/// One walk of a refresh may take this long. Source: `internal/config/config.go`, `RoutingTable.RefreshQueryTimeout`.
+pub(super) const REFRESH_WALK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Asking a peer whether it answers may take this long, its dial included. Source: `dht.go`, `lookupCheckTimeout`, is the
+/// refresh query's; `rt_refresh_manager.go`, `peerPingTimeout`.
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Strangers asked at once; further ones are passed over. Source: `internal/config/config.go`, `LookupCheckConcurrency`.
+pub(super) const CHECKS_MAX: usize = 256;
+/// A peer of the table that was not asked with success for longer is pinged before a refresh: ln(1/20) / ln(1 - 10/20) refresh
+/// intervals. Source: `dht.go`, `maxLastSuccessfulOutboundThreshold`.
+pub(super) const PING_AFTER: Duration = Duration::from_millis(2_593_157);
+/// A table of this size or less looks for more. Source: `dht_bootstrap.go`, `minRTRefreshThreshold`.
+pub(super) const LOW_PEERS: usize = 10;
+/// How often that is looked at, whatever happens. Source: `dht_bootstrap.go`, `periodicBootstrapInterval`.
+pub(super) const LOW_PEERS_INTERVAL: Duration = Duration::from_secs(120);
+/// Bootstrap peers that an empty table connects to. Source: `dht_bootstrap.go`, `maxNBoostrappers`.
+pub(super) const BOOTSTRAPPERS: usize = 2;
+/// From the second finished refresh of a table that was empty until nobody in it is replaced any more. Source: `dht.go`,
+/// `rtFreezeTimeout`.
+pub(super) const FREEZE_AFTER: Duration = Duration::from_secs(60);
+/// Closer peers taken from one answer. Source: `query.go`, since #1270, twice the bucket size.
+pub(super) const ANSWER_MAX: usize = 2 * K;
 /// An operation without a deadline of its own. Real ones have none; the longest published provide took 126 s.
 pub(super) const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -97,8 +121,7 @@ impl Walk {
     pub(super) fn answered(&mut self, peer: &Peer, closer: &[PeerInfo]) {
         if matches!(self.phase, Phase::Walking) {
             if let Some(hops) = self.candidates.answered(peer) {
-                // Source: query.go since #1270, at most 2 k of one answer.
-                for info in closer.iter().take(2 * K) {
+                for info in closer {
                     self.candidates.add(info, hops + 1);
                 }
             }

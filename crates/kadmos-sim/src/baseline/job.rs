@@ -8,6 +8,7 @@ use kadmos_core::operation::{Bootstrapped, ClosestPeers, OperationKind, Outcome}
 use kadmos_core::{Key, OperationId, Peer, PeerId, PeerInfo, Timestamp};
 
 use super::go::{RETURN_AFTER, Thresholds};
+use super::go_upkeep::Refresh;
 use super::walk::Walk;
 
 /// An operation under way.
@@ -49,6 +50,8 @@ pub(super) struct Joining {
     /// Keys to look up, the next one last; `None` until the bootstrap peers have answered or failed.
     pub(super) targets: Option<Vec<Bytes>>,
     pub(super) looked_up: usize,
+    /// How far it is as one of go's refreshes.
+    pub(super) refresh: Refresh,
 }
 
 /// How far a provide is.

@@ -12,10 +12,12 @@
 mod candidates;
 mod client;
 mod go;
+mod go_upkeep;
+mod ip_groups;
 mod job;
+mod membership;
 mod original;
 mod rust_libp2p;
-mod seat;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::Client;
+use crate::model::HopCosts;
 
 /// Whose behaviour a [`Client`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,17 +74,19 @@ impl Baseline {
         }
     }
 
-    /// Failed requests in a row that remove a peer from the table.
-    ///
-    /// go and the original remove at the first; libp2p-kad keeps a peer until its place is wanted.
-    const fn failures_max(self) -> u32 {
-        match self {
-            Self::Go | Self::GoOptimistic | Self::Original => 1,
-            Self::RustLibp2p => u32::MAX,
-        }
+    /// The same, as the network takes it.
+    pub(crate) const fn hops(self) -> HopCosts {
+        let RoundTrips { cold, warm } = self.round_trips();
+        HopCosts { cold, warm }
     }
 
-    const fn deadline(self) -> Duration {
+    /// Whether it is one of go's.
+    pub(crate) const fn is_go(self) -> bool {
+        matches!(self, Self::Go | Self::GoOptimistic)
+    }
+
+    /// When an operation without a deadline of its own ends at the latest.
+    pub(crate) const fn deadline(self) -> Duration {
         match self {
             Self::Go | Self::GoOptimistic => go::DEADLINE,
             // The walk, then as long again for the sends: libp2p-kad's second phase is a new query.

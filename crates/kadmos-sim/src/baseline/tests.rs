@@ -1,5 +1,7 @@
 //! The modelled clients against a small network that answers truly, in virtual time.
 
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -9,8 +11,8 @@ use kadmos_core::error::RequestFailure;
 use kadmos_core::message::{Request, Response};
 use kadmos_core::operation::{Cost, Outcome};
 use kadmos_core::{
-    AddrList, Input, Key, Now, Operation, OperationId, OperationOptions, Output, Peer, PeerId, PeerInfo,
-    RequestId, Timestamp, UnixTime, Update,
+    Input, Key, Now, Operation, OperationId, OperationOptions, Output, Peer, PeerId, PeerInfo, RequestId,
+    Timestamp, UnixTime, Update,
 };
 
 use super::job::{Goal, Job};
@@ -49,13 +51,14 @@ struct Bench {
 
 fn info(index: u64) -> PeerInfo {
     let id = PeerId::from_digest(child_seed(1, "bench", index));
-    PeerInfo::new(Peer::new(id), AddrList::collect(&id, [[4, 9, 9, 9, 9].as_slice()]))
+    PeerInfo::new(Peer::new(id), crate::network::addrs(&id, index as u32, 1))
 }
 
 impl Bench {
     /// `count` servers, of which the client knows `known`.
     fn new(baseline: Baseline, count: u64, known: usize) -> Self {
-        let mut client = Client::new(baseline, info(u64::MAX).peer, Mode::Client, Config::default().table, 1);
+        let mut client =
+            Client::new(baseline, info(u64::MAX).peer, Mode::Client, Config::default().table.bucket_size, 1);
         let servers: Vec<_> = (0..count).map(info).collect();
         for server in &servers[..known] {
             client.remember(server.clone(), Timestamp::ZERO);
@@ -290,7 +293,7 @@ fn a_mute_peer_costs_go_ten_seconds_from_its_connection() {
     assert_eq!(cost.failures, 1);
     let waited = ended.since(Timestamp::ZERO);
     assert!(waited > Duration::from_secs(10) && waited < Duration::from_secs(12), "{waited:?}");
-    assert!(!bench.client.table().contains(&mute.peer), "one failure evicts");
+    assert!(!bench.client.view().get(&mute.peer.id).is_some(), "one failure evicts");
 }
 
 #[test]
@@ -298,13 +301,13 @@ fn a_mute_peer_costs_rust_ten_seconds_and_stays_in_the_table() {
     let mut bench = Bench::new(Baseline::RustLibp2p, 60, 60);
     let mute = bench.closest(b"content", 20)[10].clone();
     bench.temper(&mute, Temper::Mute);
-    let known = bench.client.table().contains(&mute.peer);
+    let known = bench.client.view().get(&mute.peer.id).is_some();
     let (outcome, _, ended) = bench.perform(Operation::ClosestPeers { key: key("content") });
     let Outcome::ClosestPeers(Ok(found)) = outcome else { panic!("{outcome:?}") };
     assert_eq!(found.peers.len(), 20);
     assert!(found.peers.iter().all(|info| info.peer != mute.peer));
     assert!(ended.since(Timestamp::ZERO) >= Duration::from_secs(10));
-    assert_eq!(bench.client.table().contains(&mute.peer), known);
+    assert_eq!(bench.client.view().get(&mute.peer.id).is_some(), known);
 }
 
 #[test]
@@ -315,8 +318,11 @@ fn the_original_tries_a_dead_peer_three_times_and_its_round_waits() {
         let id = info.peer.id.as_bytes();
         id.iter().zip(b"content".iter().chain(&[0; 64])).map(|(a, b)| a ^ b).collect::<Vec<_>>()
     });
-    let known =
-        nearest.iter().find(|info| bench.client.table().contains(&info.peer)).expect("a table").clone();
+    let known = nearest
+        .iter()
+        .find(|info| bench.client.view().get(&info.peer.id).is_some())
+        .expect("a table")
+        .clone();
     bench.temper(&known, Temper::Dead(5));
     let (_, cost, ended) = bench.perform(Operation::ClosestPeers { key: key("content") });
     // 3 dials of 5 s, 0.5 s and 0.75 s between them.
@@ -346,7 +352,7 @@ fn go_and_rust_refresh_their_tables_unasked() {
         assert!(bench.sends.is_empty(), "{baseline}");
         bench.run(Timestamp::from_millis(every * 1_000 + 60_000));
         assert!(bench.sends.len() > 60, "{baseline}");
-        assert!(bench.client.table().view().len() > 60, "{baseline}");
+        assert!(bench.client.view().len() > 60, "{baseline}");
         assert_eq!(bench.client.running_operations(), 0, "{baseline}");
     }
 }

@@ -1,4 +1,4 @@
-//! How the operations of a modelled client go on, and what it does unasked.
+//! How the operations of a modelled node go on, and what those other than go's do unasked.
 
 use bytes::Bytes;
 use kadmos_core::message::{Request, Response};
@@ -123,7 +123,7 @@ impl Client {
                 return;
             }
             self.call_off(serial, |_| true);
-            self.walk_ended(serial);
+            self.walk_ended(serial, !stop && !is_late);
         }
         self.advance_after_walk(serial);
     }
@@ -156,7 +156,8 @@ impl Client {
         }
     }
 
-    fn walk_ended(&mut self, serial: Serial) {
+    /// `complete` is whether the walk ended by itself.
+    fn walk_ended(&mut self, serial: Serial, complete: bool) {
         let Some(job) = self.jobs.get_mut(&serial) else { return };
         let Some(walk) = job.walk.take() else { return };
         job.hops = job.hops.max(walk.hops());
@@ -177,8 +178,14 @@ impl Client {
             Goal::Peer { .. } | Goal::Providers { .. } => {}
         }
         if let Walk::Go(walk) = &walk
-            && !matches!(job.goal, Goal::Providers { .. } | Goal::Peer { .. })
+            && complete
         {
+            let now = self.now.monotonic;
+            let prefix_len = self.table.prefix_len(&target);
+            self.upkeep.refreshed(prefix_len, now);
+            if matches!(job.goal, Goal::Providers { .. } | Goal::Peer { .. }) {
+                return;
+            }
             let closest = walk.closest_of_all();
             self.sizes.track(self.now.monotonic, &target, &closest, self.table.view());
         }
@@ -219,6 +226,9 @@ impl Client {
         let Some(job) = self.jobs.get_mut(&serial) else { return };
         if job.open > 0 {
             return;
+        }
+        if self.baseline.is_go() {
+            return self.advance_refresh(serial);
         }
         let Goal::Bootstrap(joining) = &mut job.goal else { return };
         let own_id = Bytes::copy_from_slice(self.table.view().local().peer.id.as_bytes());
@@ -273,12 +283,8 @@ impl Client {
             .collect();
         let deepest = filled.last().copied().unwrap_or(0);
         let mut order: Vec<u16> = match self.baseline {
-            // Shallowest first, and not much beyond the first gap. Source: `rt_refresh_manager.go`, `doRefresh`.
-            Baseline::Go | Baseline::GoOptimistic => {
-                let max = deepest.min(go::REFRESH_PREFIX_MAX);
-                let gap = (0..=max).find(|index| !filled.contains(index));
-                (0..=gap.map_or(max, |gap| max.min(2 * (gap + 1)))).collect()
-            }
+            // Its refresh is its own. Source: `rt_refresh_manager.go`.
+            Baseline::Go | Baseline::GoOptimistic => Vec::new(),
             // Every bucket farther than the first that has peers, nearest first. Source: `behaviour.rs`,
             // `query_finished` of a bootstrap.
             Baseline::RustLibp2p => (0..deepest.min(go::REFRESH_PREFIX_MAX)).rev().collect(),
@@ -289,8 +295,12 @@ impl Client {
     }
 
     /// Bytes whose hash shares exactly `prefix_len` bits with our own key.
-    fn key_in_bucket(&mut self, prefix_len: u16) -> Option<Bytes> {
+    pub(super) fn key_in_bucket(&mut self, prefix_len: u16) -> Option<Bytes> {
         let local = self.table.view().local().peer.key;
+        if let Some(preimages) = &self.preimages {
+            let id = preimages.pick(&local, prefix_len, &mut self.rng);
+            return Some(Bytes::copy_from_slice(id.as_bytes()));
+        }
         // One of 2^(n + 1) does; after 32 times as many draws, the chance of none is e^-32.
         for _ in 0..1u64 << (prefix_len.min(go::REFRESH_PREFIX_MAX) + 6) {
             let mut key = [0; 34];
@@ -315,21 +325,27 @@ impl Client {
         }
     }
 
-    /// Refreshes the table when it is time.
+    /// Does what is due unasked.
     pub(super) fn run_upkeep(&mut self) {
         let now = self.now.monotonic;
+        self.run_go_upkeep();
         let Some(every) = self.baseline.refresh_interval() else { return };
         if self.refresh_at.is_none_or(|at| at > now) {
             return;
         }
         self.refresh_at = Some(now + every);
-        let is_refreshing =
-            self.jobs.values().any(|job| job.user.is_none() && matches!(job.goal, Goal::Bootstrap(_)));
-        if is_refreshing || self.table.view().is_empty() {
+        self.refresh(Joining { refresh: super::go_upkeep::Refresh::Due, ..Joining::default() });
+    }
+
+    /// Refreshes the table, unless it is empty or being refreshed.
+    pub(super) fn refresh(&mut self, joining: Joining) {
+        let is_refreshing = self.jobs.values().any(|job| matches!(job.goal, Goal::Bootstrap(_)));
+        if is_refreshing || self.table.is_empty() {
             return;
         }
-        let goal = Goal::Bootstrap(Joining::default());
-        let job = self.job(None, OperationKind::Bootstrap, Bytes::new(), goal, Some(every));
+        let goal = Goal::Bootstrap(joining);
+        let deadline = self.baseline.refresh_interval();
+        let job = self.job(None, OperationKind::Bootstrap, Bytes::new(), goal, deadline);
         self.launch(job);
     }
 }

@@ -264,7 +264,7 @@ impl Runner<'_> {
 
     fn demand(&mut self) {
         for node in self.world.nodes() {
-            if self.world.is_running(node) && self.world.node(node).table().view().is_empty() {
+            if self.world.is_running(node) && self.world.table(node).is_empty() {
                 self.watch.add(&self.world, Some(node), Broken::NotRecovered);
             }
         }

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use kadmos_core::{OperationId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -280,10 +281,14 @@ struct Suite {
 }
 
 impl Watch {
-    /// Every checker, with the bounds that `world`'s nodes are configured for.
+    /// Every checker, with the bounds that `world`'s nodes are configured for. Nodes that run others' implementations are
+    /// held to what all share: their deadlines, one end for each request, buckets in order.
     pub fn all(world: &mut World) -> Self {
         let config = world.config();
         let (k, deadline) = (config.table.bucket_size.get(), config.lookup.deadline);
+        let modelled =
+            world.nodes().filter_map(|node| world.baseline(node)).map(|model| model.baseline().deadline());
+        let deadline = modelled.fold(deadline, Duration::max);
         Self::with(
             world,
             vec![

@@ -1,4 +1,4 @@
-//! Results name nodes that answered.
+//! Results name nodes that answered. Of our own nodes: go's also name those that failed in the follow-up.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +29,9 @@ impl Checker for Results {
 
     fn ended(&mut self, world: &World, id: OperationId, report: &OperationReport, findings: &mut Findings) {
         let Some(Outcome::ClosestPeers(Ok(found))) = report.outcome() else { return };
+        if world.node(report.node).is_none() {
+            return;
+        }
         for info in &found.peers {
             // An id that nobody has answers nobody, so naming one is as wrong.
             let dead = match world.find(&info.peer.id, &info.peer.key) {

@@ -47,6 +47,8 @@ pub(crate) struct Scene {
     pub(crate) model: Model,
     /// Whether servers keep their tables up.
     pub(crate) upkeep: bool,
+    /// Servers per mille that run go's implementation.
+    pub(crate) go_per_mille: u32,
 }
 
 /// A warmed world: servers that know each other, and clients with tables as long use leaves them.
@@ -78,13 +80,13 @@ impl Arena {
             .clients(seats)
             .seed(scene.seed)
             .model(scene.model.clone())
-            .oracle_start(true);
+            .oracle_start(true)
+            .go_share(scene.go_per_mille);
         if !scene.upkeep {
-            builder = builder.start_spacing(NEVER);
-            builder = builder.configure(|config| config.table.refresh_interval = NEVER);
+            builder = builder.start_spacing(NEVER).upkeep(false);
         }
         let mut world = builder.build()?;
-        let k = world.node(NodeIndex::new(0)).config().lookup.k.get();
+        let k = world.config().lookup.k.get();
         let clients: Vec<_> = (scene.servers..scene.servers + seats)
             .map(NodeIndex::new)
             .filter(|node| u64::from(world.host(*node).access_us) <= DATA_CENTRE_ACCESS_US.1)

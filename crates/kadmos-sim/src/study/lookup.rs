@@ -87,7 +87,8 @@ pub(super) fn measure(
     walks: usize,
 ) -> Result<Vec<Measured>, StudyError> {
     let servers = bench.config.servers();
-    let scene = Scene { servers, clients: CLIENTS, seed: 0, model, upkeep: false };
+    let go_per_mille = bench.config.go_per_mille();
+    let scene = Scene { servers, clients: CLIENTS, seed: 0, model, upkeep: false, go_per_mille };
     measure_in(bench, contenders, &scene, finds, walks)
 }
 

@@ -124,11 +124,14 @@ pub struct StudyConfig {
     pub servers: Option<u32>,
     /// Operations, in hundredths of the study's own number. Default 100; at least 1.
     pub work_percent: u32,
+    /// Servers per cent, drawn from the seed, that run a model of go-libp2p-kad-dht instead of our core. Default 0; at
+    /// most 100.
+    pub go_servers_percent: u32,
 }
 
 impl Default for StudyConfig {
     fn default() -> Self {
-        Self { quick: false, seed: 1, seeds: None, servers: None, work_percent: 100 }
+        Self { quick: false, seed: 1, seeds: None, servers: None, work_percent: 100, go_servers_percent: 0 }
     }
 }
 
@@ -165,7 +168,24 @@ impl StudyConfig {
         if self.work_percent != 100 {
             command.push_str(&format!(" --work-percent {}", self.work_percent));
         }
+        if self.go_servers_percent != 0 {
+            command.push_str(&format!(" --go-servers {}", self.go_servers_percent));
+        }
         command
+    }
+
+    fn go_per_mille(&self) -> u32 {
+        self.go_servers_percent.min(100) * 10
+    }
+
+    /// A sentence for methods about who the servers are.
+    fn whose_servers(&self) -> String {
+        match self.go_servers_percent {
+            0 => "All servers run Kadmos.".into(),
+            percent => {
+                format!("Of the servers, {percent} % run a model of go-libp2p-kad-dht, the others Kadmos.")
+            }
+        }
     }
 }
 
@@ -227,6 +247,12 @@ pub enum StudyError {
     /// Nothing to do.
     #[error("work_percent: read 0, expected at least 1")]
     Work,
+    /// More than all.
+    #[error("go_servers_percent: read {got}, expected at most 100")]
+    GoServers {
+        /// What was read.
+        got: u32,
+    },
     /// A setting of the nodes cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -265,6 +291,9 @@ pub fn run_study(
     if config.work_percent == 0 {
         return Err(StudyError::Work);
     }
+    if config.go_servers_percent > 100 {
+        return Err(StudyError::GoServers { got: config.go_servers_percent });
+    }
     let began = Instant::now();
     let mut bench = Bench { config, progress, events: 0, virtual_ms: 0, violations: Vec::new() };
     let findings = match study {
@@ -280,6 +309,7 @@ pub fn run_study(
         StudyName::Scale => sweeps::scale(&mut bench)?,
     };
     let Findings { method, tables, checks, figures } = findings;
+    let method = format!("{method} {}", config.whose_servers());
     Ok(StudyReport {
         study,
         config: config.clone(),

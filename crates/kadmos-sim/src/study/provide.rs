@@ -72,7 +72,9 @@ fn measure(
     let mut measured: Vec<_> = contenders.iter().map(|_| Measured::default()).collect();
     for seed in bench.config.seeds() {
         let servers = bench.config.servers();
-        let scene = Scene { servers, clients: CLIENTS, seed, model: model.clone(), upkeep: false };
+        let go_per_mille = bench.config.go_per_mille();
+        let scene =
+            Scene { servers, clients: CLIENTS, seed, model: model.clone(), upkeep: false, go_per_mille };
         let warmed = Arena::build(&scene)?;
         for (contender, measured) in contenders.iter().zip(&mut measured) {
             let mut arena = warmed.seat(contender)?;

@@ -52,8 +52,15 @@ pub(super) fn scale(bench: &mut Bench<'_>) -> Result<Findings, StudyError> {
     };
     let mut measured = Vec::new();
     for servers in sizes {
-        let scene =
-            Scene { servers: *servers, clients: CLIENTS, seed: 0, model: Model::amino(), upkeep: false };
+        let go_per_mille = bench.config.go_per_mille();
+        let scene = Scene {
+            servers: *servers,
+            clients: CLIENTS,
+            seed: 0,
+            model: Model::amino(),
+            upkeep: false,
+            go_per_mille,
+        };
         let of_size = measure_in(bench, &contenders, &scene, finds, walks)?;
         let title = format!("{servers} servers: time to the first provider record, ms");
         findings.tables.push(table(title, &contenders, &of_size));

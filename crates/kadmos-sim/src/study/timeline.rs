@@ -1,11 +1,12 @@
 //! Studies of a network to which something happens: the same lookups at marks before and after.
 //!
-//! The servers are ours and keep their tables up; the contenders are the clients. All contenders meet the same fate.
+//! The servers keep their tables up; the contenders are the clients. All contenders meet the same fate. What servers
+//! of each kind did for their upkeep is told, too.
 
 use std::time::Duration;
 
 use kadmos_core::config::Mode;
-use kadmos_core::{Operation, Update};
+use kadmos_core::{Operation, Timestamp, Update};
 
 use super::arena::{Arena, Scene};
 use super::contender::Contender;
@@ -132,8 +133,11 @@ fn run(bench: &mut Bench<'_>, plan: &Plan) -> Result<Findings, StudyError> {
     let (finds, walks) = (config.pick(40, 200), config.pick(20, 100));
     let mut moments = vec![vec![Moment::default(); plan.marks.len()]; contenders.len()];
     let mut charges = vec![(Charges::default(), 0u64); contenders.len()];
+    let mut of_servers = [ServerCharges::new("kadmos"), ServerCharges::new("go")];
     for seed in config.seeds() {
-        let scene = Scene { servers, clients: CLIENTS, seed, model: Model::amino(), upkeep: true };
+        let go_per_mille = config.go_per_mille();
+        let scene =
+            Scene { servers, clients: CLIENTS, seed, model: Model::amino(), upkeep: true, go_per_mille };
         let mut warmed = Arena::build(&scene)?;
         let keys = warmed.keys("found", finds);
         warmed.plant_records(&keys);
@@ -141,6 +145,8 @@ fn run(bench: &mut Bench<'_>, plan: &Plan) -> Result<Findings, StudyError> {
             let mut arena = warmed.seat(contender)?;
             let began = arena.world.now();
             let before = charges_of(&arena);
+            let servers = ServerCharges::servers_of(&arena);
+            let servers_before = of_servers.each_ref().map(|kind| kind.sum(&arena, &servers));
             let mut acts = plan.acts.iter();
             let mut next = acts.next();
             for (minute, moment) in plan.marks.iter().zip(&mut moments[index]) {
@@ -156,6 +162,9 @@ fn run(bench: &mut Bench<'_>, plan: &Plan) -> Result<Findings, StudyError> {
             let (sum, ms) = &mut charges[index];
             sum.add(&charges_of(&arena).since(&before));
             *ms += arena.world.now().since(began).as_millis() as u64; // some hours
+            for (kind, before) in of_servers.iter_mut().zip(servers_before) {
+                kind.add(&arena, &servers, &before, began);
+            }
             bench.close(&arena, Some(&warmed));
         }
         bench.close(&warmed, None);
@@ -193,7 +202,72 @@ fn run(bench: &mut Bench<'_>, plan: &Plan) -> Result<Findings, StudyError> {
         );
     }
     findings.tables.push(table);
+    findings.tables.push(ServerCharges::table(&of_servers));
     Ok(findings)
+}
+
+/// What the servers of one kind did, those that were there from the beginning.
+#[derive(Clone, Debug)]
+struct ServerCharges {
+    kind: &'static str,
+    sum: Charges,
+    /// Milliseconds of all of them together, whether they ran or not.
+    node_ms: u64,
+}
+
+impl ServerCharges {
+    fn new(kind: &'static str) -> Self {
+        Self { kind, sum: Charges::default(), node_ms: 0 }
+    }
+
+    fn servers_of(arena: &Arena) -> Vec<NodeIndex> {
+        arena.world.nodes().filter(|node| arena.world.table(*node).mode() == Mode::Server).collect()
+    }
+
+    fn of_kind<'a>(
+        &self,
+        arena: &'a Arena,
+        servers: &'a [NodeIndex],
+    ) -> impl Iterator<Item = NodeIndex> + 'a {
+        let is_go = self.kind == "go";
+        servers.iter().copied().filter(move |node| arena.world.baseline(*node).is_some() == is_go)
+    }
+
+    fn sum(&self, arena: &Arena, servers: &[NodeIndex]) -> Charges {
+        let mut sum = Charges::default();
+        self.of_kind(arena, servers).for_each(|node| sum.add(&arena.world.charges(node)));
+        sum
+    }
+
+    fn add(&mut self, arena: &Arena, servers: &[NodeIndex], before: &Charges, began: Timestamp) {
+        self.sum.add(&self.sum(arena, servers).since(before));
+        let ms = arena.world.now().since(began).as_millis() as u64; // some hours
+        self.node_ms += ms * self.of_kind(arena, servers).count() as u64;
+    }
+
+    /// A row for each kind that there was.
+    fn table(kinds: &[Self]) -> Table {
+        let columns =
+            ["dials", "dials failed", "refresh messages", "probes", "all messages", "served", "keep-alives"];
+        let mut table = Table::new("charges of one server for each hour", columns);
+        for Self { kind, sum, node_ms } in kinds.iter().filter(|kind| kind.node_ms > 0) {
+            let counts = [
+                sum.dials,
+                sum.dials_failed,
+                sum.refresh_messages,
+                sum.probe_messages,
+                sum.messages(),
+                sum.served_messages,
+                sum.keep_alives(),
+            ];
+            let per_hour = |count| {
+                let value = Charges::per_node_hour(count, 1, Duration::from_millis(*node_ms)) as f64;
+                Cell::Number { value, digits: 0 }
+            };
+            table.push(*kind, counts.map(per_hour).into());
+        }
+        table
+    }
 }
 
 fn measure(
