@@ -173,8 +173,15 @@ impl World {
         }
     }
 
+    /// The core of a node of ours.
+    ///
+    /// Panics: for an index of another world that is larger, and for a node that runs another implementation.
+    pub fn node(&self, node: NodeIndex) -> &Node {
+        self.core(node).expect("the caller knows that this node is ours")
+    }
+
     /// Our core in a node's seat, if it is ours. Panics: for an index of another world that is larger.
-    pub fn node(&self, node: NodeIndex) -> Option<&Node> {
+    pub fn core(&self, node: NodeIndex) -> Option<&Node> {
         match &self.nodes[node.as_usize()].seat {
             Seat::Kadmos(core) => Some(core),
             Seat::Modelled(_) => None,

@@ -54,7 +54,7 @@ impl Checker for Bounds {
             if core != driver {
                 findings.add(world.now(), Some(node), Broken::RequestsDisagree { core, driver });
             }
-            if world.node(node).is_none() {
+            if world.core(node).is_none() {
                 continue; // others have bounds of their own
             }
             // A walk asks at most its k nearest at once; a get then corrects as many, after it has ended.

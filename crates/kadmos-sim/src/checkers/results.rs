@@ -29,7 +29,7 @@ impl Checker for Results {
 
     fn ended(&mut self, world: &World, id: OperationId, report: &OperationReport, findings: &mut Findings) {
         let Some(Outcome::ClosestPeers(Ok(found))) = report.outcome() else { return };
-        if world.node(report.node).is_none() {
+        if world.core(report.node).is_none() {
             return;
         }
         for info in &found.peers {
