@@ -1,8 +1,11 @@
 //! Why operations fail: one enum each, every variant says whose fault it is and what to do.
 
+use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::peer::Peer;
+use crate::realm::Realm;
 use crate::record::InvalidRecord;
 
 /// Whose fault a failure is.
@@ -147,6 +150,18 @@ impl OperationError {
     }
 }
 
+/// Prints what failed in each network.
+struct ByRealm<'a, E>(&'a [(Realm, E)]);
+
+impl<E: fmt::Display> fmt::Display for ByRealm<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (realm, error)) in self.0.iter().enumerate() {
+            write!(f, "{}{realm}: {error}", if index == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
 macro_rules! operation_error {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident $({ $($(#[$fdoc:meta])* $field:ident: $ty:ty),* $(,)? })? => ($message:literal, $fault:expr, $advice:literal)),* $(,)? }) => {
         $(#[$doc])*
@@ -156,22 +171,44 @@ macro_rules! operation_error {
             /// For a reason that every operation shares.
             #[error(transparent)]
             Operation(#[from] OperationError),
+            /// In each of these networks for a reason of its own. Only a program that is in two gives it.
+            #[error("{}", ByRealm(failed))]
+            Realms {
+                /** At least one network, and why it failed there. */
+                failed: Vec<(Realm, Self)>,
+            },
             $($(#[$vdoc])* #[error($message)] $variant $({ $($(#[$fdoc])* $field: $ty),* })?),*
         }
 
         impl $name {
+            /// The error of two networks in which the same operation failed: both, or one if they are the same.
+            pub fn of_realms(wan: Self, lan: Self) -> Self {
+                if wan == lan { wan } else { Self::Realms { failed: vec![(Realm::Wan, wan), (Realm::Lan, lan)] } }
+            }
+
+            /// Of the errors of two networks the one that says more: an empty table says only that nobody there can be
+            /// asked. Any other error is itself.
+            pub fn deciding(&self) -> &Self {
+                let Self::Realms { failed } = self else { return self };
+                let says_more = |error: &&Self| !matches!(error, Self::Operation(OperationError::NoPeers));
+                let mut errors = failed.iter().map(|(_, error)| error);
+                errors.clone().find(says_more).or_else(|| errors.next()).map_or(self, Self::deciding)
+            }
+
             /// Whose fault it is.
-            pub const fn fault(&self) -> Fault {
-                match self {
+            pub fn fault(&self) -> Fault {
+                match self.deciding() {
                     Self::Operation(error) => error.fault(),
+                    Self::Realms { .. } => Fault::Network,
                     $(Self::$variant { .. } => $fault),*
                 }
             }
 
             /// What to do about it.
-            pub const fn advice(&self) -> &'static str {
-                match self {
+            pub fn advice(&self) -> &'static str {
+                match self.deciding() {
                     Self::Operation(error) => error.advice(),
+                    Self::Realms { .. } => "check this node's connection and try again",
                     $(Self::$variant { .. } => $advice),*
                 }
             }
@@ -274,7 +311,6 @@ pub struct PublishReport {
 #[cfg(test)]
 mod tests {
     use alloc::string::ToString;
-    use alloc::vec;
 
     use super::*;
     use crate::node::{InputError, RequestId, StoreId};
@@ -304,6 +340,7 @@ mod tests {
             FindPeerError::Operation(Op::TimedOut),
             FindPeerError::NotFound { answered: 2 },
             FindPeerError::IsSelf,
+            FindPeerError::of_realms(Op::NoPeers.into(), FindPeerError::NotFound { answered: 2 }),
             FindProvidersError::Operation(Op::Closed),
             GetValueError::Operation(Op::TooMany),
             GetValueError::NotFound { answered: 2 },
@@ -344,20 +381,30 @@ mod tests {
     #[allow(dead_code, reason = "compiled, not run")]
     fn complete(find: &FindPeerError, get: &GetValueError, put: &PutValueError, provide: &ProvideError) {
         match find {
-            FindPeerError::Operation(_) | FindPeerError::NotFound { .. } | FindPeerError::IsSelf => {}
+            FindPeerError::Operation(_)
+            | FindPeerError::Realms { .. }
+            | FindPeerError::NotFound { .. }
+            | FindPeerError::IsSelf => {}
         }
         match get {
-            GetValueError::Operation(_) | GetValueError::NotFound { .. } | GetValueError::Key { .. } => {}
+            GetValueError::Operation(_)
+            | GetValueError::Realms { .. }
+            | GetValueError::NotFound { .. }
+            | GetValueError::Key { .. } => {}
         }
         match put {
             PutValueError::Operation(_)
+            | PutValueError::Realms { .. }
             | PutValueError::Invalid { .. }
             | PutValueError::Outdated
             | PutValueError::TooLarge { .. }
             | PutValueError::NotStored { .. } => {}
         }
         match provide {
-            ProvideError::Operation(_) | ProvideError::NoAddresses | ProvideError::NotSent { .. } => {}
+            ProvideError::Operation(_)
+            | ProvideError::Realms { .. }
+            | ProvideError::NoAddresses
+            | ProvideError::NotSent { .. } => {}
         }
     }
 
@@ -375,5 +422,31 @@ mod tests {
         assert_eq!(GetValueError::Operation(OperationError::TooMany).fault(), Fault::Us);
         assert_eq!(ProvideError::Operation(OperationError::TimedOut).fault(), Fault::Network);
         assert!(RequestFailure::TimedOut.is_retryable() && !RequestFailure::Malformed.is_retryable());
+    }
+
+    #[test]
+    fn two_networks_that_failed_are_both_named_and_the_one_that_was_asked_decides() {
+        let (nobody, not_found) =
+            (GetValueError::from(OperationError::NoPeers), GetValueError::NotFound { answered: 3 });
+        for (wan, lan, message) in [
+            (
+                &nobody,
+                &not_found,
+                "wan: no peers are known to ask; lan: no valid value was found; 3 peers answered",
+            ),
+            (
+                &not_found,
+                &nobody,
+                "wan: no valid value was found; 3 peers answered; lan: no peers are known to ask",
+            ),
+        ] {
+            let both = GetValueError::of_realms(wan.clone(), lan.clone());
+            assert_eq!(both.to_string(), message);
+            assert_eq!(both.deciding(), &not_found);
+            assert_eq!((both.fault(), both.advice()), (not_found.fault(), not_found.advice()));
+        }
+        assert_eq!(GetValueError::of_realms(nobody.clone(), nobody.clone()), nobody);
+        let empty = GetValueError::Realms { failed: vec![] };
+        assert_eq!((empty.deciding(), empty.fault()), (&empty, Fault::Network));
     }
 }

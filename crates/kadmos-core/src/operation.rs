@@ -194,7 +194,7 @@ impl Outcome {
     }
 
     /// `None` for success, else whose fault the failure is.
-    pub const fn fault(&self) -> Option<Fault> {
+    pub fn fault(&self) -> Option<Fault> {
         match self {
             Self::Bootstrap(Err(error)) => Some(error.fault()),
             Self::ClosestPeers(Err(error)) => Some(error.fault()),

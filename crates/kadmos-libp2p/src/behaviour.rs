@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
+use kadmos_core::config::LAN_PROTOCOL;
 use kadmos_core::server::Responder;
 use kadmos_core::{Config, ConfigError, Event, Input, Mode, Node, Output, Timestamp, Validators};
 use kadmos_store::Store;
@@ -26,8 +27,9 @@ use crate::identities::{Identified, Identities};
 use crate::operations::Operations;
 use crate::own_addrs::OwnAddrs;
 use crate::peers::{Effect, Peers};
+use crate::realm::{Realm, RequestKey, is_local};
 use crate::results::Load;
-use crate::shared::{STORE_OPERATIONS_MAX, SessionLimits, Shared};
+use crate::shared::{Counters, STORE_OPERATIONS_MAX, SessionLimits, Shared};
 
 mod realm;
 mod swarm;
@@ -57,19 +59,37 @@ impl Default for Options {
     }
 }
 
+/// What a realm is made of.
+#[derive(Clone)]
+pub struct RealmConfig {
+    /// Its protocol and everything else.
+    pub config: Config,
+    /// Where its records are; each realm has its own, so that no record gets from one into the other.
+    pub store: Arc<dyn Store>,
+}
+
+impl fmt::Debug for RealmConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RealmConfig").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 /// A node of the DHT as a part of a libp2p swarm.
 ///
 /// The swarm should have identify: peers' support of the protocol and their addresses come from it. Requests of
 /// peers are answered in their connections' tasks; the swarm's task only runs this node's own operations.
 pub struct Behaviour {
-    realm: RealmNode,
+    /// One or two; the first is the one that is meant where none is named.
+    realms: Vec<RealmNode>,
+    /// The realm that is on local connections only.
+    local_realm: Option<Realm>,
     peers: Peers,
     identities: Identities,
     operations: Operations,
     commands: mpsc::Receiver<Command>,
     /// The last handle is gone, and the swarm was told.
     abandoned: bool,
-    events: broadcast::Sender<Event>,
+    events: broadcast::Sender<(Realm, Event)>,
     actions: VecDeque<Action>,
     timer: Timer,
 }
@@ -95,32 +115,76 @@ impl Behaviour {
         store: Arc<dyn Store>,
         options: Options,
     ) -> Result<(Self, Dht), BehaviourError> {
+        let realm = if config.protocol.name == LAN_PROTOCOL { Realm::Lan } else { Realm::Wan };
+        Self::build(local, vec![(realm, RealmConfig { config, store })], validators, options)
+    }
+
+    /// A node named `local` in two networks, and the first handle to both.
+    ///
+    /// `lan` is on connections within the local network only: those whose other end has a private, loopback or
+    /// link-local address, one of this node's own public IPv4 addresses, or an IPv6 address of its own /64. There both
+    /// protocols are offered, elsewhere only that of `wan`. How operations use the two is said at [`Dht`].
+    ///
+    /// Errors: [`BehaviourError`] when a configuration cannot work, alone or with `validators`, or when both have the
+    /// same protocol id.
+    pub fn with_lan(
+        local: PeerId,
+        wan: RealmConfig,
+        lan: RealmConfig,
+        validators: Validators,
+        options: Options,
+    ) -> Result<(Self, Dht), BehaviourError> {
+        if wan.config.protocol.name == lan.config.protocol.name {
+            return Err(BehaviourError::SameProtocol { name: wan.config.protocol.name });
+        }
+        Self::build(local, vec![(Realm::Wan, wan), (Realm::Lan, lan)], validators, options)
+    }
+
+    fn build(
+        local: PeerId,
+        configs: Vec<(Realm, RealmConfig)>,
+        validators: Validators,
+        options: Options,
+    ) -> Result<(Self, Dht), BehaviourError> {
+        let local_realm = (configs.len() > 1).then_some(Realm::Lan);
         let Options { clock, limits } = options;
-        let name = config.protocol.name.clone();
-        let protocol =
-            StreamProtocol::try_from_owned(name.clone()).map_err(|_| ConfigError::ProtocolName { name })?;
         let peer = core_peer(&local)?;
-        let own_addrs = OwnAddrs::new(peer.clone(), config.protocol.addresses);
         let validators = Arc::new(validators);
-        let node = Node::new(peer, config, Arc::clone(&validators))?;
-        let shared = Arc::new(Shared {
-            protocol,
-            limits,
-            frame_bytes_max: node.config().protocol.message_bytes_max,
-            table: ArcSwap::from_pointee(node.table().view().clone()),
-            responder: Responder::new(Arc::clone(node.config()), validators),
-            reader: store.reader(),
-            store,
-            store_permits: Arc::new(Semaphore::new(STORE_OPERATIONS_MAX)),
-            counters: Arc::default(),
-            clock,
-        });
+        let store_permits = Arc::new(Semaphore::new(STORE_OPERATIONS_MAX));
+        let counters = Arc::<Counters>::default();
+        let mut realms = Vec::with_capacity(configs.len());
+        for (realm, RealmConfig { config, store }) in configs {
+            let name = config.protocol.name.clone();
+            let protocol = StreamProtocol::try_from_owned(name.clone())
+                .map_err(|_| ConfigError::ProtocolName { name })?;
+            let own_addrs = OwnAddrs::new(peer.clone(), config.protocol.addresses);
+            let node = Node::new(peer.clone(), config, Arc::clone(&validators))?;
+            let shared = Arc::new(Shared {
+                realm,
+                clock: Arc::clone(&clock),
+                protocol,
+                limits,
+                frame_bytes_max: node.config().protocol.message_bytes_max,
+                table: ArcSwap::from_pointee(node.table().view().clone()),
+                validators: Arc::clone(&validators),
+                responder: Responder::new(Arc::clone(node.config()), Arc::clone(&validators)),
+                reader: store.reader(),
+                store,
+                store_permits: Arc::clone(&store_permits),
+                counters: Arc::clone(&counters),
+            });
+            realms.push(RealmNode::new(node, shared, own_addrs));
+        }
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let dht = Dht::new(local, sender, events.downgrade(), Arc::clone(&shared));
+        let mut shared = realms.iter().map(|realm| Arc::clone(&realm.shared));
+        // Every caller gives at least one configuration.
+        let first = shared.next().expect("a realm");
+        let dht = Dht::new(local, sender, events.downgrade(), first, shared.next());
         let behaviour = Self {
-            realm: RealmNode::new(node, shared, own_addrs),
-            peers: Peers::new(limits.outbound_queue_max),
+            realms,
+            local_realm,
+            peers: Peers::new(limits.outbound_queue_max, local_realm),
             identities: Identities::default(),
             operations: Operations::default(),
             commands,
@@ -149,64 +213,92 @@ impl Behaviour {
         self.commands.close();
         // Dropping a command tells its sender.
         while self.commands.try_recv().is_ok() {}
-        for id in self.operations.close() {
-            self.feed(Input::Cancel(id));
+        for (realm, id) in self.operations.close() {
+            self.feed(realm, Input::Cancel(id));
         }
     }
 
-    /// Whether this node serves.
-    pub fn mode(&self) -> Mode {
-        self.realm.mode
+    /// Whether this node serves in a realm; `None` when it is not in it.
+    pub fn mode(&self, realm: Realm) -> Option<Mode> {
+        self.realms.iter().find(|node| node.realm() == realm).map(|node| node.mode)
     }
 
-    /// What this node is busy with.
+    /// What this node is busy with, in all realms.
     pub fn load(&self) -> Load {
         Load { operations: self.operations.len(), requests: self.peers.in_flight() }
     }
 
+    /// Queues an input of a realm. There is none for a realm that this node is not in: handles, requests and handlers
+    /// name those that the behaviour gave them.
+    fn push(&mut self, realm: Realm, input: Input) {
+        let node = self.realms.iter_mut().find(|node| node.realm() == realm);
+        debug_assert!(node.is_some(), "{input:?} for {realm}, which this node is not in");
+        if let Some(node) = node {
+            node.push(input);
+        }
+    }
+
     /// Feeds an input, and everything that follows from it.
-    fn feed(&mut self, input: Input) {
-        self.realm.push(input);
+    fn feed(&mut self, realm: Realm, input: Input) {
+        self.push(realm, input);
         self.pump();
     }
 
     /// Feeds what is queued, carries out every output, and feeds what those gave in turn.
     fn pump(&mut self) {
         self.drain_peers();
-        while let Some(now) = self.realm.feed_next() {
-            while let Some(output) = self.realm.next_output(now) {
-                self.perform(output, now);
+        let mut index = 0;
+        // A realm's outputs may queue inputs of another by what they do to connections; so until none has any.
+        while index < self.realms.len() {
+            let Some(now) = self.realms[index].feed_next() else {
+                index += 1;
+                continue;
+            };
+            while let Some(output) = self.realms[index].next_output(now) {
+                self.perform(self.realms[index].realm(), output, now);
             }
             self.drain_peers();
+            index = 0;
         }
     }
 
-    fn perform(&mut self, output: Output, now: Timestamp) {
+    fn perform(&mut self, realm: Realm, output: Output, now: Timestamp) {
         match output {
             Output::Send { request, to, message, timeout } => {
-                let outgoing = Outgoing { id: request, request: message, deadline: now + timeout };
-                self.peers.send(peer_id(&to.peer.id), multiaddrs(&to.addrs), outgoing);
+                let key = RequestKey { realm, id: request };
+                let outgoing = Outgoing { key, request: message, deadline: now + timeout };
+                let mut addrs = multiaddrs(&to.addrs);
+                if self.local_realm == Some(realm) {
+                    addrs.retain(|addr| self.is_local(addr));
+                }
+                self.peers.send(peer_id(&to.peer.id), addrs, outgoing);
             }
-            Output::CancelRequest(request) => self.peers.cancel(request),
+            Output::CancelRequest(request) => self.peers.cancel(RequestKey { realm, id: request }),
             Output::Update { id, update } => {
                 if self.operations.update(id, update) {
-                    self.realm.push(Input::Cancel(id));
+                    self.push(realm, Input::Cancel(id));
                 }
             }
             Output::Event(event) => {
                 if let Event::PeerAdmitted { peer, .. } = &event {
                     // It was admitted with the addresses it was asked at, which others may have named; its own are
                     // told once more.
-                    self.identities.touch(peer_id(&peer.id));
+                    self.identities.touch(peer_id(&peer.id), realm);
                 }
-                tracing::trace!(?event);
+                tracing::trace!(%realm, ?event);
                 // Nobody may be listening.
-                let _ = self.events.send(event);
+                let _ = self.events.send((realm, event));
             }
             Output::Store { .. } | Output::TableChanged { .. } => {
                 debug_assert!(false, "the realm carries these out");
             }
         }
+    }
+
+    /// Whether an address is within our local network.
+    fn is_local(&self, addr: &Multiaddr) -> bool {
+        // Every realm knows all of our addresses.
+        is_local(addr, self.realms.iter().take(1).flat_map(|realm| realm.own_addrs.iter()))
     }
 
     fn drain_peers(&mut self) {
@@ -218,7 +310,7 @@ impl Behaviour {
                     self.actions.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event });
                 }
                 Effect::Failed { request, failure } => {
-                    self.realm.push(Input::Failed { request, failure });
+                    self.push(request.realm, Input::Failed { request: request.id, failure });
                 }
             }
         }
@@ -228,37 +320,41 @@ impl Behaviour {
         match command {
             // Nobody waits for it any more.
             Command::Start { replies, .. } if replies.ended.is_closed() => {}
-            Command::Start { operation, options, replies } => {
-                let id = self.operations.add(operation.kind(), replies);
-                self.feed(Input::Start { id, operation, options });
+            Command::Start { realm, operation, options, replies } => {
+                let id = self.operations.add(realm, operation.kind(), replies);
+                self.feed(realm, Input::Start { id, operation, options });
             }
-            Command::Change { change, done } => {
-                self.change(change);
+            Command::Change { realm, change, done } => {
+                self.change(realm, change);
                 let _ = done.send(());
             }
             Command::Load(reply) => {
                 let _ = reply.send(self.load());
             }
-            Command::NetworkSize(reply) => {
-                let _ = reply.send(self.realm.node.network_size());
+            Command::NetworkSize { realm, reply } => {
+                if let Some(node) = self.realms.iter().find(|node| node.realm() == realm) {
+                    let _ = reply.send(node.node.network_size());
+                }
             }
-            Command::Table(reply) => {
-                let _ = reply.send(self.realm.node.table().view().clone());
+            Command::Table { realm, reply } => {
+                if let Some(node) = self.realms.iter().find(|node| node.realm() == realm) {
+                    let _ = reply.send(node.node.table().view().clone());
+                }
             }
         }
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, realm: Realm, change: Change) {
         match change {
-            Change::AddBootstrapPeers(peers) => self.feed(Input::AddBootstrapPeers(peers)),
-            Change::AddPeer(peer) => self.feed(Input::AddPeer(peer)),
-            Change::RemovePeer(peer) => self.feed(Input::RemovePeer(peer)),
+            Change::AddBootstrapPeers(peers) => self.feed(realm, Input::AddBootstrapPeers(peers)),
+            Change::AddPeer(peer) => self.feed(realm, Input::AddPeer(peer)),
+            Change::RemovePeer(peer) => self.feed(realm, Input::RemovePeer(peer)),
             Change::SetMode(mode) => {
-                self.feed(Input::SetMode(mode));
-                self.realm.publish();
-                if self.realm.mode != mode {
-                    self.realm.mode = mode;
-                    self.peers.notify_all(|| ToHandler::SetMode(mode));
+                self.feed(realm, Input::SetMode(mode));
+                let Some(node) = self.realms.iter_mut().find(|node| node.realm() == realm) else { return };
+                node.publish();
+                if std::mem::replace(&mut node.mode, mode) != mode {
+                    self.peers.notify_all(|| ToHandler::SetMode { realm, mode });
                     self.pump();
                 }
             }
@@ -267,19 +363,19 @@ impl Behaviour {
 
     /// Does one thing that is due; tells whether there was one. Registers the task for everything that is not.
     fn progress(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Some(Identified { peer, serves, addrs }) = self.identities.next_changed() {
+        if let Some(Identified { realm, peer, serves, addrs }) = self.identities.next_changed() {
             if let Ok(peer) = core_peer(&peer) {
                 let addrs = addr_list(&peer, &addrs);
-                self.feed(Input::Identified { peer: peer.id, serves, addrs });
+                self.feed(realm, Input::Identified { peer: peer.id, serves, addrs });
             }
             return true;
         }
-        if self.realm.poll_stored(cx) {
+        if self.realms.iter_mut().any(|realm| realm.poll_stored(cx)) {
             self.pump();
             return true;
         }
-        if let Poll::Ready(id) = self.operations.poll_cancelled(cx) {
-            self.feed(Input::Cancel(id));
+        if let Poll::Ready((realm, id)) = self.operations.poll_cancelled(cx) {
+            self.feed(realm, Input::Cancel(id));
             return true;
         }
         match self.commands.poll_recv(cx) {
@@ -294,19 +390,25 @@ impl Behaviour {
             }
             Poll::Ready(None) | Poll::Pending => {}
         }
-        self.realm.poll_expiring(cx);
+        for realm in &mut self.realms {
+            realm.poll_expiring(cx);
+        }
         self.run_timers(cx)
     }
 
     fn run_timers(&mut self, cx: &mut Context<'_>) -> bool {
-        let now = self.realm.shared.now().monotonic;
-        let deadline = [self.realm.next_deadline(), self.peers.next_deadline()].into_iter().flatten().min();
+        let Some(first) = self.realms.first() else { return false };
+        let now = first.shared.now().monotonic;
+        let deadlines = self.realms.iter().map(RealmNode::next_deadline).chain([self.peers.next_deadline()]);
+        let deadline = deadlines.flatten().min();
         if self.timer.poll(cx, now, deadline).is_pending() {
             return false;
         }
         self.peers.expire(now);
         self.pump();
-        self.realm.run_timers();
+        for realm in &mut self.realms {
+            realm.run_timers();
+        }
         self.pump();
         true
     }
@@ -314,9 +416,9 @@ impl Behaviour {
 
 impl fmt::Debug for Behaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let realms = self.realms.iter().map(|node| (&node.shared.protocol, node.mode));
         f.debug_struct("Behaviour")
-            .field("protocol", &self.realm.shared.protocol)
-            .field("mode", &self.realm.mode)
+            .field("realms", &realms.collect::<Vec<_>>())
             .field("load", &self.load())
             .finish_non_exhaustive()
     }

@@ -7,6 +7,7 @@ use kadmos_core::routing::TableSnapshot;
 use kadmos_core::{Mode, NetworkSize, Operation, OperationOptions, Outcome, PeerId, PeerInfo, Update};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::realm::Realm;
 use crate::results::Load;
 
 /// Commands on their way to the behaviour; a handle that sends one more waits. Each is taken in microseconds.
@@ -16,15 +17,15 @@ pub(crate) const COMMANDS_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Begin an operation.
-    Start { operation: Operation, options: OperationOptions, replies: Replies },
+    Start { realm: Realm, operation: Operation, options: OperationOptions, replies: Replies },
     /// Change the node.
-    Change { change: Change, done: oneshot::Sender<()> },
+    Change { realm: Realm, change: Change, done: oneshot::Sender<()> },
     /// Tell what the node is busy with.
     Load(oneshot::Sender<Load>),
     /// Tell how large the network is.
-    NetworkSize(oneshot::Sender<Option<NetworkSize>>),
+    NetworkSize { realm: Realm, reply: oneshot::Sender<Option<NetworkSize>> },
     /// Tell the table as it is now.
-    Table(oneshot::Sender<TableSnapshot>),
+    Table { realm: Realm, reply: oneshot::Sender<TableSnapshot> },
 }
 
 /// A change that is acknowledged once it is in force.

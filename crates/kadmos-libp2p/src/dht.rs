@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kadmos_core::error::OperationError;
 use kadmos_core::operation::{Bootstrapped, OperationKind};
 use kadmos_core::routing::TableSnapshot;
-use kadmos_core::{Event, Mode, NetworkSize, Operation, OperationOptions, Outcome};
+use kadmos_core::{Event, Mode, NetworkSize, Operation, OperationOptions, Outcome, Realm};
 use kadmos_store::Store;
 use libp2p_identity::PeerId;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -19,6 +19,8 @@ use crate::error::{
     BootstrapError, ClosestPeersError, FindPeerError, GetValueError, ProvideError, PutValueError, mismatch,
 };
 use crate::events::Events;
+use crate::merge::{add_addrs, better, both_or_one};
+use crate::realm::is_local;
 use crate::results::{ClosestPeers, FoundValue, Load, PublishReport};
 use crate::shared::{Counters, Shared};
 use crate::streams::{Call, PROVIDERS_UNREAD_MAX, Providers, VALUES_UNREAD_MAX, Values};
@@ -27,20 +29,38 @@ use crate::streams::{Call, PROVIDERS_UNREAD_MAX, Providers, VALUES_UNREAD_MAX, V
 ///
 /// Futures and streams begin their operation when they are first polled, and dropping one cancels it at once. After
 /// the node has shut down every call gives [`OperationError::Closed`].
+///
+/// # Two realms
+///
+/// A node in a wide and a local network has handles to both at once, and by [`Dht::realm`] to one. With both:
+///
+/// | Call | Does |
+/// | --- | --- |
+/// | `find_providers`, `search_value`, `get_value` | search both at once and merge what they find |
+/// | `find_peer` | asks both; addresses are merged, but after one has answered the other has a second |
+/// | `provide`, `put_value` | publish in the wide network, or in the local one while nobody of the wide one is known |
+/// | `closest_peers`, `table`, `table_now`, `network_size`, `store` | are about the wide network |
+/// | `bootstrap`, `set_mode`, `remove_peer` | concern both |
+/// | `add_peer`, `add_bootstrap_peers` | tell the wide network all, the local one those with a local address |
+///
+/// They fail when both networks fail, each with a reason of its own: [`GetValueError::Realms`] and its like name both.
 #[derive(Clone, Debug)]
 pub struct Dht {
     local: PeerId,
     options: OperationOptions,
     commands: mpsc::Sender<Command>,
     /// Weak, so that subscribers see the end when the node is gone and handles remain.
-    events: broadcast::WeakSender<Event>,
+    events: broadcast::WeakSender<(Realm, Event)>,
+    /// The realm of this handle, the wide one if it is for both.
     shared: Arc<Shared>,
+    /// The local realm, if this handle is for both.
+    lan: Option<Arc<Shared>>,
 }
 
 /// Runs an operation to its end and takes the result out of the outcome.
 macro_rules! run {
-    ($self:ident, $kind:ident, $operation:expr) => {{
-        let call = Call::new(&$self.commands, $operation, $self.options, 1);
+    ($self:ident, $realm:expr, $kind:ident, $operation:expr) => {{
+        let call = Call::new(&$self.commands, $realm, $operation, $self.options, 1);
         match call.end().await? {
             Ended { outcome: Outcome::$kind(result), .. } => result,
             Ended { .. } => Err(mismatch(OperationKind::$kind).into()),
@@ -52,10 +72,26 @@ impl Dht {
     pub(crate) fn new(
         local: PeerId,
         commands: mpsc::Sender<Command>,
-        events: broadcast::WeakSender<Event>,
+        events: broadcast::WeakSender<(Realm, Event)>,
         shared: Arc<Shared>,
+        lan: Option<Arc<Shared>>,
     ) -> Self {
-        Self { local, options: OperationOptions::default(), commands, events, shared }
+        Self { local, options: OperationOptions::default(), commands, events, shared, lan }
+    }
+
+    /// A handle to one realm only; `None` when the node is not in it, or this handle is to another.
+    pub fn realm(&self, realm: Realm) -> Option<Self> {
+        let shared = self.all().find(|shared| shared.realm == realm)?;
+        Some(Self { shared: Arc::clone(shared), lan: None, ..self.clone() })
+    }
+
+    /// The realms that this handle is to, one or two.
+    pub fn realms(&self) -> impl Iterator<Item = Realm> {
+        self.all().map(|shared| shared.realm)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        std::iter::once(&self.shared).chain(&self.lan)
     }
 
     /// A handle whose operations take these options; the others are not affected.
@@ -81,11 +117,29 @@ impl Dht {
         self.local
     }
 
-    /// Joins the network: asks the bootstrap peers, finds this node's neighbourhood, fills the table.
+    /// Joins the network: asks the bootstrap peers, finds this node's neighbourhood, fills the table. Of two networks
+    /// one is enough; what came of the wide one is told, or of the local one if that failed. [`Dht::bootstrap_each`]
+    /// tells both.
     ///
     /// Errors: [`BootstrapError`].
     pub async fn bootstrap(&self) -> Result<Bootstrapped, BootstrapError> {
-        run!(self, Bootstrap, Operation::Bootstrap)
+        let mut each = self.bootstrap_each().await.into_iter().map(|(_, result)| result);
+        match (each.next(), each.next()) {
+            (Some(Err(wan)), Some(Err(lan))) => Err(BootstrapError::of_realms(wan, lan)),
+            (Some(Err(_)), Some(Ok(lan))) => Ok(lan),
+            (Some(first), _) => first,
+            (None, _) => Err(mismatch(OperationKind::Bootstrap).into()),
+        }
+    }
+
+    /// As [`Dht::bootstrap`], and tells what came of it in each realm of this handle.
+    pub async fn bootstrap_each(&self) -> Vec<(Realm, Result<Bootstrapped, BootstrapError>)> {
+        let each = self.realms().map(async |realm| (realm, self.bootstrap_in(realm).await));
+        futures::future::join_all(each).await
+    }
+
+    async fn bootstrap_in(&self, realm: Realm) -> Result<Bootstrapped, BootstrapError> {
+        run!(self, realm, Bootstrap, Operation::Bootstrap)
     }
 
     /// The k peers closest to `key`, which is any 1 to 1,024 bytes and is hashed: a multihash for content, a binary
@@ -93,7 +147,7 @@ impl Dht {
     ///
     /// Errors: [`ClosestPeersError`].
     pub async fn closest_peers(&self, key: impl Into<Bytes>) -> Result<ClosestPeers, ClosestPeersError> {
-        let result = run!(self, ClosestPeers, Operation::ClosestPeers { key: key.into() });
+        let result = run!(self, self.shared.realm, ClosestPeers, Operation::ClosestPeers { key: key.into() });
         result.map(ClosestPeers::from)
     }
 
@@ -103,7 +157,23 @@ impl Dht {
     pub async fn find_peer(&self, peer: PeerId) -> Result<PeerAddrs, FindPeerError> {
         // No peer has an id that is not made of a whole public key or a whole digest of one.
         let Ok(id) = core_id(&peer) else { return Err(FindPeerError::NotFound { answered: 0 }) };
-        let result = run!(self, FindPeer, Operation::FindPeer { id });
+        let wan = self.find_peer_in(self.shared.realm, id);
+        let Some(lan) = &self.lan else { return wan.await };
+        match both_or_one(wan, self.find_peer_in(lan.realm, id)).await {
+            (Some(Ok(mut found)), Some(Ok(lan))) => {
+                add_addrs(&mut found.addrs, lan.addrs);
+                Ok(found)
+            }
+            (Some(Ok(found)), _) | (_, Some(Ok(found))) => Ok(found),
+            (Some(Err(wan)), Some(Err(lan))) => Err(FindPeerError::of_realms(wan, lan)),
+            // The other one is left only once one has succeeded.
+            (Some(Err(error)), None) | (None, Some(Err(error))) => Err(error),
+            (None, None) => Err(mismatch(OperationKind::FindPeer).into()),
+        }
+    }
+
+    async fn find_peer_in(&self, realm: Realm, id: kadmos_core::PeerId) -> Result<PeerAddrs, FindPeerError> {
+        let result = run!(self, realm, FindPeer, Operation::FindPeer { id });
         result.map(PeerAddrs::from)
     }
 
@@ -111,22 +181,54 @@ impl Dht {
     /// ends after `count` distinct ones; 0 searches to the end.
     pub fn find_providers(&self, key: impl Into<Bytes>, count: usize) -> Providers {
         let operation = Operation::FindProviders { key: key.into(), count };
-        Providers::new(Call::new(&self.commands, operation, self.options, PROVIDERS_UNREAD_MAX))
+        let call =
+            |realm| Call::new(&self.commands, realm, operation.clone(), self.options, PROVIDERS_UNREAD_MAX);
+        match &self.lan {
+            None => Providers::new(call(self.shared.realm)),
+            Some(lan) => Providers::of_both(call(self.shared.realm), call(lan.realm), count),
+        }
     }
 
     /// The best value under a binary record key, such as `/ipns/` and a peer id's bytes.
     ///
     /// Errors: [`GetValueError`].
     pub async fn get_value(&self, key: impl Into<Bytes>) -> Result<FoundValue, GetValueError> {
-        let result = run!(self, GetValue, Operation::GetValue { key: key.into(), quorum: None });
+        let key = key.into();
+        let wan = self.get_value_in(self.shared.realm, key.clone());
+        let Some(lan) = &self.lan else { return wan.await };
+        match futures::future::join(wan, self.get_value_in(lan.realm, key.clone())).await {
+            (Ok(wan), Ok(lan)) => Ok(better(&key, &self.shared.validators, wan, lan)),
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
+            (Err(wan), Err(lan)) => Err(GetValueError::of_realms(wan, lan)),
+        }
+    }
+
+    async fn get_value_in(&self, realm: Realm, key: Bytes) -> Result<FoundValue, GetValueError> {
+        let result = run!(self, realm, GetValue, Operation::GetValue { key, quorum: None });
         result.map(FoundValue::from)
     }
 
-    /// The values under a key, each better than the one before. The search ends after exactly `quorum` valid answers;
-    /// `None` takes the configured number, 0 searches to the end.
+    /// The values under a key, each better than the one before. The search ends after exactly `quorum` valid answers,
+    /// in each realm; `None` takes the configured number, 0 searches to the end.
     pub fn search_value(&self, key: impl Into<Bytes>, quorum: Option<usize>) -> Values {
-        let operation = Operation::GetValue { key: key.into(), quorum };
-        Values::new(Call::new(&self.commands, operation, self.options, VALUES_UNREAD_MAX))
+        let key = key.into();
+        let operation = Operation::GetValue { key: key.clone(), quorum };
+        let call =
+            |realm| Call::new(&self.commands, realm, operation.clone(), self.options, VALUES_UNREAD_MAX);
+        let wan = call(self.shared.realm);
+        match &self.lan {
+            None => Values::new(wan),
+            Some(lan) => Values::of_both(wan, call(lan.realm), key, Arc::clone(&self.shared.validators)),
+        }
+    }
+
+    /// Where records of ours go: one network, as in go-libp2p-kad-dht, because a record that is public needs no second
+    /// home, and one that the caller wants to keep local is put there by [`Dht::realm`].
+    fn publishing_realm(&self) -> Realm {
+        match &self.lan {
+            Some(lan) if self.shared.table.load().is_empty() => lan.realm,
+            _ => self.shared.realm,
+        }
     }
 
     /// Stores a value on the k closest peers. Its namespace's validator must accept it.
@@ -138,7 +240,7 @@ impl Dht {
         value: impl Into<Bytes>,
     ) -> Result<PublishReport, PutValueError> {
         let operation = Operation::PutValue { key: key.into(), value: value.into() };
-        let result = run!(self, PutValue, operation);
+        let result = run!(self, self.publishing_realm(), PutValue, operation);
         result.map(PublishReport::from)
     }
 
@@ -146,7 +248,7 @@ impl Dht {
     ///
     /// Errors: [`ProvideError`].
     pub async fn provide(&self, key: impl Into<Bytes>) -> Result<PublishReport, ProvideError> {
-        let result = run!(self, Provide, Operation::Provide { key: key.into() });
+        let result = run!(self, self.publishing_realm(), Provide, Operation::Provide { key: key.into() });
         result.map(PublishReport::from)
     }
 
@@ -155,7 +257,7 @@ impl Dht {
     /// Errors: [`OperationError::Closed`].
     pub async fn table(&self) -> Result<TableSnapshot, OperationError> {
         let (sender, table) = oneshot::channel();
-        self.command(Command::Table(sender)).await?;
+        self.command(Command::Table { realm: self.shared.realm, reply: sender }).await?;
         table.await.map_err(|_| OperationError::Closed)
     }
 
@@ -173,7 +275,7 @@ impl Dht {
     /// Errors: [`OperationError::Closed`].
     pub async fn network_size(&self) -> Result<Option<NetworkSize>, OperationError> {
         let (sender, size) = oneshot::channel();
-        self.command(Command::NetworkSize(sender)).await?;
+        self.command(Command::NetworkSize { realm: self.shared.realm, reply: sender }).await?;
         size.await.map_err(|_| OperationError::Closed)
     }
 
@@ -187,7 +289,10 @@ impl Dht {
     ///
     /// Errors: [`OperationError::Closed`].
     pub async fn set_mode(&self, mode: Mode) -> Result<(), OperationError> {
-        self.change(Change::SetMode(mode)).await
+        for realm in self.realms() {
+            self.change(realm, Change::SetMode(mode)).await?;
+        }
+        Ok(())
     }
 
     /// Remembers peers to join the network through, in addition to earlier ones. Ids that no peer can have are left
@@ -198,38 +303,52 @@ impl Dht {
         &self,
         peers: impl IntoIterator<Item = PeerAddrs>,
     ) -> Result<(), OperationError> {
-        let peers = peers.into_iter().filter_map(|peer| peer.to_core().ok()).collect();
-        self.change(Change::AddBootstrapPeers(peers)).await
+        let peers: Vec<_> = peers.into_iter().collect();
+        for realm in self.realms() {
+            let concerned = peers.iter().filter(|peer| self.concerns(realm, peer));
+            let peers = concerned.filter_map(|peer| peer.to_core().ok()).collect();
+            self.change(realm, Change::AddBootstrapPeers(peers)).await?;
+        }
+        Ok(())
     }
 
     /// Offers a peer that was found outside the DHT to the table: it is probed, and taken if it answers.
     ///
     /// Errors: [`OperationError::Closed`].
     pub async fn add_peer(&self, peer: PeerAddrs) -> Result<(), OperationError> {
-        match peer.to_core() {
-            Ok(peer) => self.change(Change::AddPeer(peer)).await,
-            Err(_) => Ok(()),
+        let Ok(info) = peer.to_core() else { return Ok(()) };
+        for realm in self.realms().filter(|realm| self.concerns(*realm, &peer)) {
+            self.change(realm, Change::AddPeer(info.clone())).await?;
         }
+        Ok(())
     }
 
     /// Drops a peer from the table.
     ///
     /// Errors: [`OperationError::Closed`].
     pub async fn remove_peer(&self, peer: PeerId) -> Result<(), OperationError> {
-        match core_id(&peer) {
-            Ok(peer) => self.change(Change::RemovePeer(peer)).await,
-            Err(_) => Ok(()),
+        let Ok(peer) = core_id(&peer) else { return Ok(()) };
+        for realm in self.realms() {
+            self.change(realm, Change::RemovePeer(peer)).await?;
         }
+        Ok(())
     }
 
-    /// Where the records of others, and of this node, are.
+    /// Whether a peer that somebody names is of use in a realm: in the local one of two only with an address there.
+    fn concerns(&self, realm: Realm, peer: &PeerAddrs) -> bool {
+        let local_of_two = self.lan.as_ref().is_some_and(|lan| lan.realm == realm);
+        !local_of_two || peer.addrs.iter().any(|addr| is_local(addr, []))
+    }
+
+    /// Where the records of others, and of this node, are: those of this handle's realm.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
     }
 
-    /// What happens from now on.
+    /// What happens from now on, in every realm of this handle.
     pub fn events(&self) -> Events {
-        Events::new(self.events.upgrade().map(|events| events.subscribe()))
+        let only = self.lan.is_none().then_some(self.shared.realm);
+        Events::new(self.events.upgrade().map(|events| events.subscribe()), only)
     }
 
     /// What the streams of all connections have done.
@@ -242,9 +361,9 @@ impl Dht {
         self.commands.is_closed()
     }
 
-    async fn change(&self, change: Change) -> Result<(), OperationError> {
+    async fn change(&self, realm: Realm, change: Change) -> Result<(), OperationError> {
         let (sender, done) = oneshot::channel();
-        self.command(Command::Change { change, done: sender }).await?;
+        self.command(Command::Change { realm, change, done: sender }).await?;
         done.await.map_err(|_| OperationError::Closed)
     }
 

@@ -18,6 +18,12 @@ pub enum BehaviourError {
     /// The local peer id is not one that a key pair gives.
     #[error("the local peer id is unusable: {0}")]
     LocalPeerId(#[from] PeerIdError),
+    /// Two networks cannot be told apart.
+    #[error("both networks have the protocol id {name}, expected two")]
+    SameProtocol {
+        /// Which.
+        name: String,
+    },
 }
 
 impl BehaviourError {
@@ -31,6 +37,7 @@ impl BehaviourError {
         match self {
             Self::Config(error) => error.advice(),
             Self::LocalPeerId(_) => "use the peer id of the key pair that the swarm was built with",
+            Self::SameProtocol { .. } => "give one of them another protocol.name",
         }
     }
 }

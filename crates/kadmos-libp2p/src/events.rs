@@ -4,6 +4,8 @@ use futures::Stream;
 use kadmos_core::Event;
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use crate::realm::Realm;
+
 /// Events kept for a subscriber that is slow; at about 100 bytes each, 200 KiB in all.
 pub(crate) const EVENTS_MAX: usize = 2_048;
 
@@ -14,19 +16,27 @@ pub(crate) const EVENTS_MAX: usize = 2_048;
 #[derive(Debug)]
 pub struct Events {
     /// `None` when the node had shut down before.
-    receiver: Option<broadcast::Receiver<Event>>,
+    receiver: Option<broadcast::Receiver<(Realm, Event)>>,
+    /// `None` gives those of all realms.
+    only: Option<Realm>,
     lost: u64,
 }
 
 impl Events {
-    pub(crate) fn new(receiver: Option<broadcast::Receiver<Event>>) -> Self {
-        Self { receiver, lost: 0 }
+    pub(crate) fn new(receiver: Option<broadcast::Receiver<(Realm, Event)>>, only: Option<Realm>) -> Self {
+        Self { receiver, only, lost: 0 }
     }
 
     /// The next event; `None` once the node has shut down. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
+        self.next_in().await.map(|(_, event)| event)
+    }
+
+    /// As [`Events::next`], with the realm in which it happened.
+    pub async fn next_in(&mut self) -> Option<(Realm, Event)> {
         loop {
             match self.receiver.as_mut()?.recv().await {
+                Ok((realm, _)) if self.only.is_some_and(|only| only != realm) => {}
                 Ok(event) => return Some(event),
                 Err(RecvError::Lagged(count)) => self.lost = self.lost.saturating_add(count),
                 Err(RecvError::Closed) => self.receiver = None,
@@ -55,10 +65,10 @@ mod tests {
     #[test]
     fn slow_readers_lose_the_oldest_and_know_it() {
         let (sender, receiver) = broadcast::channel(4);
-        let mut events = Events::new(Some(receiver));
+        let mut events = Events::new(Some(receiver), None);
         let event = Event::ModeChanged { mode: Mode::Server };
         for _ in 0..10 {
-            sender.send(event.clone()).unwrap();
+            sender.send((Realm::Wan, event.clone())).unwrap();
         }
         drop(sender);
         let mut read = 0;
@@ -67,6 +77,20 @@ mod tests {
         }
         assert_eq!((read, events.lost()), (4, 6));
         assert_eq!(block_on(events.next()), None);
-        assert_eq!(block_on(Events::new(None).next()), None);
+        assert_eq!(block_on(Events::new(None, None).next()), None);
+    }
+
+    #[test]
+    fn a_reader_of_one_realm_is_told_of_no_other() {
+        let (sender, receiver) = broadcast::channel(4);
+        let mut lan = Events::new(Some(receiver), Some(Realm::Lan));
+        let mut all = Events::new(Some(sender.subscribe()), None);
+        let event = |mode| Event::ModeChanged { mode };
+        sender.send((Realm::Wan, event(Mode::Server))).unwrap();
+        sender.send((Realm::Lan, event(Mode::Client))).unwrap();
+        drop(sender);
+        assert_eq!(block_on(all.next_in()), Some((Realm::Wan, event(Mode::Server))));
+        assert_eq!(block_on(lan.next_in()), Some((Realm::Lan, event(Mode::Client))));
+        assert_eq!((block_on(lan.next()), lan.lost()), (None, 0));
     }
 }

@@ -1,12 +1,14 @@
 //! What identify told about peers, joined from its two halves.
 //!
-//! Whether a peer serves the DHT comes from its connection, where it listens from the swarm, in any order. The swarm
-//! tells an address once and not again when the peer reconnects, so addresses outlive connections here.
+//! Whether a peer serves the DHT comes from its connection, by realm; where it listens from the swarm, in any order. The
+//! swarm tells an address once and not again when the peer reconnects, so addresses outlive connections here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
+
+use crate::realm::Realm;
 
 /// Addresses kept of one peer: identify gives 5 to 30.
 const ADDRS_MAX: usize = 32;
@@ -18,8 +20,8 @@ const DISCONNECTED_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
     peers: BTreeMap<PeerId, Identity>,
-    /// Peers of which something changed that was not told yet.
-    changed: BTreeSet<PeerId>,
+    /// Peers of which something changed that was not told yet, and in which realm.
+    changed: BTreeSet<(PeerId, Realm)>,
     /// Disconnected peers, the one that left first at the front; those that came back are skipped.
     disconnected: VecDeque<PeerId>,
 }
@@ -27,7 +29,8 @@ pub(crate) struct Identities {
 #[derive(Debug, Default)]
 struct Identity {
     connected: bool,
-    serves: Option<bool>,
+    /// In each realm.
+    serves: [Option<bool>; Realm::ALL.len()],
     /// The address we reached it at.
     dialled: Option<Multiaddr>,
     listens: Vec<Multiaddr>,
@@ -36,6 +39,7 @@ struct Identity {
 /// What [`kadmos_core::Input::Identified`] needs.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Identified {
+    pub(crate) realm: Realm,
     pub(crate) peer: PeerId,
     pub(crate) serves: bool,
     pub(crate) addrs: Vec<Multiaddr>,
@@ -48,13 +52,15 @@ impl Identities {
         identity.connected = true;
         if let Some(addr) = dialled {
             identity.dialled = Some(addr.clone());
-            self.touch(peer);
+            self.touch_all(peer);
         }
     }
 
     /// The last connection is gone.
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
-        self.changed.remove(&peer);
+        for realm in Realm::ALL {
+            self.changed.remove(&(peer, realm));
+        }
         let Some(identity) = self.peers.get_mut(&peer) else { return };
         if identity.listens.is_empty() {
             self.peers.remove(&peer);
@@ -64,11 +70,21 @@ impl Identities {
         self.remember(peer);
     }
 
-    /// Identify told whether the peer serves the DHT.
-    pub(crate) fn supports(&mut self, peer: PeerId, serves: bool) {
+    /// The last connection that carries a realm is gone; others remain.
+    pub(crate) fn left(&mut self, peer: PeerId, realm: Realm) {
+        self.changed.remove(&(peer, realm));
+        if let Some(identity) = self.peers.get_mut(&peer) {
+            identity.serves[realm.index()] = None;
+            self.touch(peer, realm.other());
+        }
+    }
+
+    /// Identify told whether the peer serves a realm.
+    pub(crate) fn supports(&mut self, peer: PeerId, realm: Realm, serves: bool) {
         if let Some(identity) = self.peers.get_mut(&peer).filter(|identity| identity.connected) {
-            identity.serves = Some(serves);
-            self.touch(peer);
+            identity.serves[realm.index()] = Some(serves);
+            // Its standing in one realm decides whether the other may name it.
+            self.touch_all(peer);
         }
     }
 
@@ -78,7 +94,7 @@ impl Identities {
         let identity = self.entry(peer);
         if identity.listens != listens {
             identity.listens = listens;
-            self.touch(peer);
+            self.touch_all(peer);
         }
     }
 
@@ -87,17 +103,22 @@ impl Identities {
         let identity = self.entry(peer);
         if identity.listens.len() < ADDRS_MAX && !identity.listens.contains(addr) {
             identity.listens.push(addr.clone());
-            self.touch(peer);
+            self.touch_all(peer);
         }
     }
 
     /// The next peer about which the core must be told.
+    ///
+    /// A peer that serves in one realm only is told to the other without addresses: what asks there for exactly this
+    /// peer must not be shown the way to it.
     pub(crate) fn next_changed(&mut self) -> Option<Identified> {
-        while let Some(peer) = self.changed.pop_first() {
+        while let Some((peer, realm)) = self.changed.pop_first() {
             if let Some(identity) = self.peers.get(&peer)
-                && let Some(serves) = identity.serves
+                && let Some(serves) = identity.serves[realm.index()]
             {
-                return Some(Identified { peer, serves, addrs: identity.addrs() });
+                let foreign = !serves && identity.serves[realm.other().index()] == Some(true);
+                let addrs = if foreign { Vec::new() } else { identity.addrs() };
+                return Some(Identified { realm, peer, serves, addrs });
             }
         }
         None
@@ -128,14 +149,20 @@ impl Identities {
     }
 
     /// Notes a change, once there is enough to tell: a server without any address is of no use yet.
-    pub(crate) fn touch(&mut self, peer: PeerId) {
-        let ready = self.peers.get(&peer).is_some_and(|identity| match identity.serves {
+    pub(crate) fn touch(&mut self, peer: PeerId, realm: Realm) {
+        let ready = self.peers.get(&peer).is_some_and(|identity| match identity.serves[realm.index()] {
             Some(true) => !identity.listens.is_empty() || identity.dialled.is_some(),
             Some(false) => true,
             None => false,
         });
         if ready {
-            self.changed.insert(peer);
+            self.changed.insert((peer, realm));
+        }
+    }
+
+    fn touch_all(&mut self, peer: PeerId) {
+        for realm in Realm::ALL {
+            self.touch(peer, realm);
         }
     }
 }
@@ -159,21 +186,21 @@ mod tests {
         let (a, b) = (PeerId::random(), PeerId::random());
         let mut identities = Identities::default();
         identities.connected(a, None);
-        identities.supports(a, true);
+        identities.supports(a, Realm::Wan, true);
         assert_eq!(identities.next_changed(), None, "no address yet");
         identities.listens_at(a, &addr(1));
-        let told = Identified { peer: a, serves: true, addrs: vec![addr(1)] };
+        let told = Identified { realm: Realm::Wan, peer: a, serves: true, addrs: vec![addr(1)] };
         assert_eq!(identities.next_changed(), Some(told));
 
         identities.listens(b, &[addr(2)]);
         identities.connected(b, Some(&addr(3)));
         assert_eq!(identities.next_changed(), None, "not known whether it serves");
-        identities.supports(b, true);
-        let told = Identified { peer: b, serves: true, addrs: vec![addr(3), addr(2)] };
+        identities.supports(b, Realm::Wan, true);
+        let told = Identified { realm: Realm::Wan, peer: b, serves: true, addrs: vec![addr(3), addr(2)] };
         assert_eq!(identities.next_changed(), Some(told));
         identities.listens_at(b, &addr(2));
         assert_eq!(identities.next_changed(), None, "nothing new");
-        identities.supports(b, false);
+        identities.supports(b, Realm::Wan, false);
         assert!(identities.next_changed().is_some_and(|told| !told.serves));
     }
 
@@ -182,15 +209,15 @@ mod tests {
         let peer = PeerId::random();
         let mut identities = Identities::default();
         identities.connected(peer, None);
-        identities.supports(peer, true);
+        identities.supports(peer, Realm::Wan, true);
         identities.listens_at(peer, &addr(1));
         identities.disconnected(peer);
         assert_eq!(identities.next_changed(), None);
         assert_eq!(identities.addrs(&peer), [addr(1)]);
-        identities.supports(peer, true);
+        identities.supports(peer, Realm::Wan, true);
         assert_eq!(identities.next_changed(), None, "it is not connected");
         identities.connected(peer, None);
-        identities.supports(peer, true);
+        identities.supports(peer, Realm::Wan, true);
         assert_eq!(identities.next_changed().unwrap().addrs, [addr(1)]);
     }
 
@@ -212,5 +239,32 @@ mod tests {
         assert!(identities.peers.len() <= DISCONNECTED_MAX + 1);
         assert!(identities.disconnected.len() <= DISCONNECTED_MAX);
         assert_eq!(identities.addrs(&first).len(), ADDRS_MAX, "a connected peer is not forgotten");
+    }
+
+    /// Everything that is to be told: realm, whether it serves, number of addresses.
+    fn told(identities: &mut Identities) -> Vec<(Realm, bool, usize)> {
+        std::iter::from_fn(|| identities.next_changed())
+            .map(|told| (told.realm, told.serves, told.addrs.len()))
+            .collect()
+    }
+
+    #[test]
+    fn a_peer_of_one_realm_has_no_address_in_the_other() {
+        for realm in Realm::ALL {
+            let peer = PeerId::random();
+            let mut identities = Identities::default();
+            identities.connected(peer, None);
+            identities.listens(peer, &[addr(1), addr(2)]);
+            identities.supports(peer, realm.other(), false);
+            assert_eq!(told(&mut identities), [(realm.other(), false, 2)], "a client, as far as is known");
+            identities.supports(peer, realm, true);
+            let mut expected = [(realm, true, 2), (realm.other(), false, 0)];
+            expected.sort();
+            assert_eq!(told(&mut identities), expected, "told again, so that it is forgotten");
+            identities.supports(peer, realm.other(), true);
+            assert_eq!(told(&mut identities), Realm::ALL.map(|realm| (realm, true, 2)), "a peer of both");
+            identities.left(peer, Realm::Lan);
+            assert_eq!(told(&mut identities), [(Realm::Wan, true, 2)]);
+        }
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::command::{Ended, Replies};
+use crate::realm::Realm;
 
 #[derive(Debug, Default)]
 pub(crate) struct Operations {
@@ -26,18 +27,19 @@ pub(crate) struct Operations {
 
 #[derive(Debug)]
 struct Running {
+    realm: Realm,
     kind: OperationKind,
     updates: mpsc::Sender<Update>,
     ended: oneshot::Sender<Ended>,
 }
 
 impl Operations {
-    /// Registers an operation under a new id.
-    pub(crate) fn add(&mut self, kind: OperationKind, replies: Replies) -> OperationId {
+    /// Registers an operation of a realm under a new id, which no realm has used.
+    pub(crate) fn add(&mut self, realm: Realm, kind: OperationKind, replies: Replies) -> OperationId {
         let id = OperationId(self.next_id);
         self.next_id += 1;
         let Replies { updates, ended, cancelled } = replies;
-        self.running.insert(id, Running { kind, updates, ended });
+        self.running.insert(id, Running { realm, kind, updates, ended });
         self.cancellations.push(Cancellation { id, cancelled });
         id
     }
@@ -64,19 +66,19 @@ impl Operations {
         }
     }
 
-    /// The next operation whose caller is gone.
-    pub(crate) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<OperationId> {
+    /// The next operation whose caller is gone, and its realm.
+    pub(crate) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<(Realm, OperationId)> {
         while let Poll::Ready(Some(id)) = self.cancellations.poll_next_unpin(cx) {
-            if self.running.remove(&id).is_some() {
-                return Poll::Ready(id);
+            if let Some(running) = self.running.remove(&id) {
+                return Poll::Ready((running.realm, id));
             }
         }
         Poll::Pending
     }
 
     /// Ends all operations without a result, which tells their callers that the node is gone.
-    pub(crate) fn close(&mut self) -> Vec<OperationId> {
-        std::mem::take(&mut self.running).into_keys().collect()
+    pub(crate) fn close(&mut self) -> Vec<(Realm, OperationId)> {
+        std::mem::take(&mut self.running).into_iter().map(|(id, running)| (running.realm, id)).collect()
     }
 
     /// Operations under way.
@@ -133,11 +135,12 @@ mod tests {
         poll: impl Fn(&mut T, &mut Context<'_>) -> bool,
     ) -> (OperationId, T) {
         let (sender, mut commands) = mpsc::channel(1);
-        let mut caller = wrap(Call::new(&sender, operation, OperationOptions::default(), unread_max));
+        let mut caller =
+            wrap(Call::new(&sender, Realm::Wan, operation, OperationOptions::default(), unread_max));
         assert!(commands.try_recv().is_err(), "it begins when it is polled");
         assert!(!poll(&mut caller, &mut Context::from_waker(noop_waker_ref())));
         let Ok(Command::Start { operation, replies, .. }) = commands.try_recv() else { panic!() };
-        (operations.add(operation.kind(), replies), caller)
+        (operations.add(Realm::Wan, operation.kind(), replies), caller)
     }
 
     fn search(operations: &mut Operations) -> (OperationId, Providers) {
@@ -200,7 +203,7 @@ mod tests {
         let (id, providers) = search(&mut operations);
         assert!(operations.poll_cancelled(&mut cx).is_pending());
         drop(providers);
-        assert_eq!(operations.poll_cancelled(&mut cx), Poll::Ready(id));
+        assert_eq!(operations.poll_cancelled(&mut cx), Poll::Ready((Realm::Wan, id)));
         assert!(operations.poll_cancelled(&mut cx).is_pending());
 
         let (id, providers) = search(&mut operations);
@@ -223,7 +226,8 @@ mod tests {
         let (sender, commands) = mpsc::channel(1);
         drop(commands);
         let operation = Operation::FindProviders { key: vec![1].into(), count: 0 };
-        let mut providers = Providers::new(Call::new(&sender, operation, OperationOptions::default(), 1));
+        let mut providers =
+            Providers::new(Call::new(&sender, Realm::Wan, operation, OperationOptions::default(), 1));
         assert_eq!(block_on(providers.next()), Some(Err(closed)));
         assert_eq!(block_on(providers.next()), None);
     }

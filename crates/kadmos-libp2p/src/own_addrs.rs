@@ -39,13 +39,18 @@ impl OwnAddrs {
         self.external.retain(|known| known != addr);
     }
 
+    /// All of them, whatever the policy.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.external.iter().chain(&self.listening)
+    }
+
     /// All addresses that the policy lets others know, external ones first; `None` if they are the same as the last
     /// time.
     ///
     /// [`AddressPolicy::Any`] tells listen addresses too, private ones among them; [`AddressPolicy::Public`] only
     /// public ones: a listen address that is public needs nobody to confirm it.
     pub(crate) fn take_changed(&mut self) -> Option<AddrList> {
-        let all = self.external.iter().chain(&self.listening).map(|addr| addr.as_ref());
+        let all = self.iter().map(|addr| addr.as_ref());
         let policy = self.policy;
         let told = AddrList::collect(
             &self.peer.id,

@@ -6,14 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use kadmos_core::Timestamp;
 use kadmos_core::error::RequestFailure;
-use kadmos_core::{RequestId, Timestamp};
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
 use libp2p_swarm::dial_opts::DialOpts;
 use libp2p_swarm::{ConnectionId, DialError};
 
 use crate::handler::{Outgoing, ToHandler};
+use crate::realm::{Realm, RequestKey};
 
 /// Dials under way at once. A lookup has 10 requests in flight, so this is a dozen lookups in a network of strangers;
 /// further dials wait their turn.
@@ -28,29 +29,42 @@ pub(crate) const DIAL_ADDRS_MAX: usize = 32;
 pub(crate) enum Effect {
     Dial(DialOpts),
     Notify { peer: PeerId, connection: ConnectionId, event: ToHandler },
-    Failed { request: RequestId, failure: RequestFailure },
+    Failed { request: RequestKey, failure: RequestFailure },
 }
 
 #[derive(Debug)]
 pub(crate) struct Peers {
     /// Requests that may wait for one peer.
     queue_max: usize,
+    /// The realm whose requests go over local connections only.
+    local_realm: Option<Realm>,
     connected: BTreeMap<PeerId, Vec<Connection>>,
     dials: BTreeMap<PeerId, Dial>,
     /// Our own dials under way.
     dialling: BTreeSet<ConnectionId>,
     /// Peers whose dial waits for [`DIALS_MAX`].
     waiting: VecDeque<PeerId>,
-    places: BTreeMap<RequestId, Place>,
+    places: BTreeMap<RequestKey, Place>,
     /// Of requests that wait for a dial.
-    deadlines: BTreeSet<(Timestamp, RequestId)>,
+    deadlines: BTreeSet<(Timestamp, RequestKey)>,
     effects: VecDeque<Effect>,
 }
 
 #[derive(Debug)]
 struct Connection {
     id: ConnectionId,
-    in_flight: BTreeSet<RequestId>,
+    /// Whether it is within our local network.
+    local: bool,
+    in_flight: BTreeSet<RequestKey>,
+}
+
+/// Whether a connection is a peer's first one, or was its last one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edge {
+    /// Of all.
+    pub(crate) any: bool,
+    /// Of those within our local network.
+    pub(crate) local: bool,
 }
 
 /// Where a request is.
@@ -81,9 +95,11 @@ enum Progress {
 }
 
 impl Peers {
-    pub(crate) fn new(queue_max: usize) -> Self {
+    /// `local_realm` is the realm whose requests go over local connections only.
+    pub(crate) fn new(queue_max: usize, local_realm: Option<Realm>) -> Self {
         Self {
             queue_max: queue_max.max(1),
+            local_realm,
             connected: BTreeMap::new(),
             dials: BTreeMap::new(),
             dialling: BTreeSet::new(),
@@ -99,10 +115,14 @@ impl Peers {
         self.effects.pop_front()
     }
 
-    /// Sends a request over a connection, or dials.
+    /// Sends a request over a connection, or dials. Requests of the local realm come with local addresses, or fail.
     pub(crate) fn send(&mut self, peer: PeerId, addrs: Vec<Multiaddr>, request: Outgoing) {
         if self.connected.contains_key(&peer) {
             self.send_connected(peer, request);
+            return;
+        }
+        if addrs.is_empty() && self.is_local(&request) {
+            self.fail(request.key, RequestFailure::Unreachable);
             return;
         }
         let new = !self.dials.contains_key(&peer);
@@ -119,11 +139,11 @@ impl Peers {
             }
         }
         if dial.requests.len() >= self.queue_max {
-            self.fail(request.id, RequestFailure::Overloaded);
+            self.fail(request.key, RequestFailure::Overloaded);
             return;
         }
-        self.places.insert(request.id, Place::Waiting { peer, deadline: request.deadline });
-        self.deadlines.insert((request.deadline, request.id));
+        self.places.insert(request.key, Place::Waiting { peer, deadline: request.deadline });
+        self.deadlines.insert((request.deadline, request.key));
         dial.requests.push_back(request);
         if new {
             self.waiting.push_back(peer);
@@ -132,7 +152,7 @@ impl Peers {
     }
 
     /// Forgets a request; tells its handler if it has one.
-    pub(crate) fn cancel(&mut self, request: RequestId) {
+    pub(crate) fn cancel(&mut self, request: RequestKey) {
         match self.places.remove(&request) {
             Some(Place::Waiting { peer, deadline }) => {
                 self.deadlines.remove(&(deadline, request));
@@ -148,7 +168,7 @@ impl Peers {
     }
 
     /// A handler reported on a request; tells whether anybody still waits for it.
-    pub(crate) fn done(&mut self, request: RequestId) -> bool {
+    pub(crate) fn done(&mut self, request: RequestKey) -> bool {
         match self.places.remove(&request) {
             Some(Place::Sent { peer, connection }) => {
                 self.leave(peer, connection, request);
@@ -163,16 +183,19 @@ impl Peers {
         }
     }
 
-    /// A connection is up; tells whether it is the peer's first.
-    pub(crate) fn established(&mut self, peer: PeerId, connection: ConnectionId) -> bool {
+    /// A connection is up, `local` if it is within our local network; tells whether it is the peer's first.
+    pub(crate) fn established(&mut self, peer: PeerId, connection: ConnectionId, local: bool) -> Edge {
         self.dialling.remove(&connection);
         let connections = self.connected.entry(peer).or_default();
-        let first = connections.is_empty();
-        connections.push(Connection { id: connection, in_flight: BTreeSet::new() });
+        let first = Edge {
+            any: connections.is_empty(),
+            local: local && !connections.iter().any(|known| known.local),
+        };
+        connections.push(Connection { id: connection, local, in_flight: BTreeSet::new() });
         if let Some(dial) = self.dials.remove(&peer) {
             self.compact_waiting();
             for request in dial.requests {
-                self.deadlines.remove(&(request.deadline, request.id));
+                self.deadlines.remove(&(request.deadline, request.key));
                 self.send_connected(peer, request);
             }
         }
@@ -181,12 +204,16 @@ impl Peers {
     }
 
     /// A connection is gone, and with it what was in flight on it; tells whether it was the peer's last.
-    pub(crate) fn closed(&mut self, peer: PeerId, connection: ConnectionId) -> bool {
-        let Some(connections) = self.connected.get_mut(&peer) else { return false };
-        let Some(index) = connections.iter().position(|known| known.id == connection) else { return false };
-        let lost = connections.swap_remove(index).in_flight;
-        let last = connections.is_empty();
-        if last {
+    pub(crate) fn closed(&mut self, peer: PeerId, connection: ConnectionId) -> Edge {
+        let Some(connections) = self.connected.get_mut(&peer) else { return Edge::default() };
+        let known = connections.iter().position(|known| known.id == connection);
+        let Some(index) = known else { return Edge::default() };
+        let Connection { local, in_flight: lost, .. } = connections.swap_remove(index);
+        let last = Edge {
+            any: connections.is_empty(),
+            local: local && !connections.iter().any(|known| known.local),
+        };
+        if last.any {
             self.connected.remove(&peer);
         }
         for request in lost {
@@ -240,30 +267,47 @@ impl Peers {
         self.dials.get(peer).into_iter().flat_map(|dial| dial.tried.iter().chain(&dial.untried))
     }
 
+    /// Whether a dial is ours, and all that wait for it may use local connections only.
+    pub(crate) fn dials_locally(&self, peer: &PeerId, connection: ConnectionId) -> bool {
+        self.dials.get(peer).is_some_and(|dial| {
+            dial.progress == Progress::Own(connection)
+                && dial.requests.iter().all(|request| self.is_local(request))
+                && !dial.requests.is_empty()
+        })
+    }
+
     /// Requests under way, waiting ones included.
     pub(crate) fn in_flight(&self) -> usize {
         self.places.len()
     }
 
-    fn fail(&mut self, request: RequestId, failure: RequestFailure) {
+    fn fail(&mut self, request: RequestKey, failure: RequestFailure) {
         self.effects.push_back(Effect::Failed { request, failure });
     }
 
     /// Sends over the connection with the fewest requests in flight; the oldest of equals, whose streams are warm.
     fn send_connected(&mut self, peer: PeerId, request: Outgoing) {
+        let local_only = self.is_local(&request);
         let connections = self.connected.get_mut(&peer).into_iter().flatten();
-        let Some(connection) = connections.min_by_key(|connection| connection.in_flight.len()) else {
-            self.fail(request.id, RequestFailure::Closed);
+        let usable = connections.filter(|connection| connection.local || !local_only);
+        let Some(connection) = usable.min_by_key(|connection| connection.in_flight.len()) else {
+            self.places.remove(&request.key);
+            self.fail(request.key, RequestFailure::Unreachable);
             return;
         };
-        connection.in_flight.insert(request.id);
+        connection.in_flight.insert(request.key);
         let connection = connection.id;
-        self.places.insert(request.id, Place::Sent { peer, connection });
+        self.places.insert(request.key, Place::Sent { peer, connection });
         self.effects.push_back(Effect::Notify { peer, connection, event: ToHandler::Send(request) });
     }
 
+    /// Whether a request goes over local connections only.
+    fn is_local(&self, request: &Outgoing) -> bool {
+        self.local_realm == Some(request.key.realm)
+    }
+
     /// A request on a connection ended.
-    fn leave(&mut self, peer: PeerId, connection: ConnectionId, request: RequestId) {
+    fn leave(&mut self, peer: PeerId, connection: ConnectionId, request: RequestKey) {
         let connections = self.connected.get_mut(&peer).into_iter().flatten();
         for known in connections.filter(|known| known.id == connection) {
             known.in_flight.remove(&request);
@@ -271,9 +315,9 @@ impl Peers {
     }
 
     /// A waiting request ended. A dial under way goes on: the swarm cannot tell it from another's.
-    fn drop_waiting(&mut self, peer: PeerId, request: RequestId) {
+    fn drop_waiting(&mut self, peer: PeerId, request: RequestKey) {
         let Some(dial) = self.dials.get_mut(&peer) else { return };
-        dial.requests.retain(|waiting| waiting.id != request);
+        dial.requests.retain(|waiting| waiting.key != request);
         if dial.requests.is_empty() && dial.progress == Progress::Waiting {
             self.dials.remove(&peer);
             self.compact_waiting();
@@ -336,9 +380,9 @@ impl Peers {
         };
         let requests = self.dials.remove(&peer).map(|dial| dial.requests).unwrap_or_default();
         for request in requests {
-            self.deadlines.remove(&(request.deadline, request.id));
-            self.places.remove(&request.id);
-            self.fail(request.id, failure);
+            self.deadlines.remove(&(request.deadline, request.key));
+            self.places.remove(&request.key);
+            self.fail(request.key, failure);
         }
     }
 }

@@ -11,13 +11,14 @@ use kadmos_core::limits;
 use kadmos_core::message::MessageKind;
 use kadmos_core::routing::TableSnapshot;
 use kadmos_core::server::Responder;
-use kadmos_core::{Now, Reader};
+use kadmos_core::{Now, Reader, Validators};
 use kadmos_store::Store;
 use libp2p_swarm::StreamProtocol;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::metrics::serving::Serving;
+use crate::realm::Realm;
 
 /// Store operations of served requests at once, over all connections. Disks gain little from more; each holds one
 /// request, so waiting ones cost memory that [`SessionLimits`] bounds already.
@@ -58,14 +59,17 @@ impl Default for SessionLimits {
     }
 }
 
-/// What handlers read and count. Everything in it is immutable, a single word, or swapped as a whole.
+/// What handlers read and count in one realm. Everything in it is immutable, a single word, or swapped as a whole. With
+/// two realms clock, limits, permits and counters are the same in both.
 pub(crate) struct Shared {
+    pub(crate) realm: Realm,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) protocol: StreamProtocol,
     pub(crate) limits: SessionLimits,
     pub(crate) frame_bytes_max: usize,
     /// The table that requests are answered from. The behaviour publishes, handlers read.
     pub(crate) table: ArcSwap<TableSnapshot>,
+    pub(crate) validators: Arc<Validators>,
     pub(crate) responder: Responder,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) reader: Arc<dyn Reader>,

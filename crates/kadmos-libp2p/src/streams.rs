@@ -4,17 +4,21 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use futures::Stream;
 use kadmos_core::error::{FindProvidersError, GetValueError, OperationError};
 use kadmos_core::operation::{Cost, OperationKind};
-use kadmos_core::{Operation, OperationOptions, Outcome, Update};
+use kadmos_core::{Operation, OperationOptions, Outcome, Update, Validators};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::command::{Command, Ended, Replies};
 use crate::convert::PeerAddrs;
 use crate::error::mismatch;
+use crate::merge::{BothProviders, BothValues};
+use crate::realm::Realm;
 use crate::results::{FoundValue, ValueFrom};
 
 /// Providers found and not read yet. A reader that leaves more unread ends its search: pausing one would leave its
@@ -41,6 +45,7 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn new(
         commands: &mpsc::Sender<Command>,
+        realm: Realm,
         operation: Operation,
         options: OperationOptions,
         unread_max: usize,
@@ -52,7 +57,7 @@ impl Call {
         let sender = commands.clone();
         let starting = Box::pin(async move {
             // When the behaviour is gone the replies go down with the command, which ends this call.
-            let _ = sender.send(Command::Start { operation, options, replies }).await;
+            let _ = sender.send(Command::Start { realm, operation, options, replies }).await;
         });
         Self {
             starting: Some(starting),
@@ -100,24 +105,50 @@ impl fmt::Debug for Call {
 
 /// The providers of some content, as they are found. Dropping it ends the search.
 ///
-/// Each provider comes once, or a second time when its addresses become known. The stream ends after the last one,
-/// or with one error. A reader that leaves 8,192 providers unread ends its search: it is still given those, and then
-/// [`OperationError::Cancelled`].
+/// Each provider comes once, or again when further addresses become known, with all of them. The stream ends after the
+/// last one, or with one error. A reader that leaves 8,192 providers unread ends its search: it is still given those,
+/// and then [`OperationError::Cancelled`].
+///
+/// A search of two realms merges what both find. It fails when both fail, or when one does for another reason than that
+/// nobody there can be asked.
 #[derive(Debug)]
 #[must_use = "a search begins when it is first polled"]
-pub struct Providers {
-    call: Call,
-    cost: Option<Cost>,
+pub struct Providers(Searching<ProviderSearch, BothProviders>);
+
+/// The values under a key, each better than the one before, as they are found. Dropping it ends the search.
+///
+/// The last value is the best. The stream ends after it, or with one error. A slow reader misses values that better
+/// ones have superseded, never the best.
+///
+/// A search of two realms gives the values of both, and fails when both fail.
+#[derive(Debug)]
+#[must_use = "a search begins when it is first polled"]
+pub struct Values(Searching<ValueSearch, BothValues>);
+
+/// A search of one realm or of two.
+#[derive(Debug)]
+enum Searching<S, B> {
+    One(S),
+    Both(Box<B>),
 }
 
 impl Providers {
     pub(crate) fn new(call: Call) -> Self {
-        Self { call, cost: None }
+        Self(Searching::One(ProviderSearch { call, cost: None }))
     }
 
-    /// What the search cost, once the stream has ended.
+    pub(crate) fn of_both(wan: Call, lan: Call, count: usize) -> Self {
+        let [wan, lan] = [wan, lan].map(|call| ProviderSearch { call, cost: None });
+        Self(Searching::Both(Box::new(BothProviders::new(wan, lan, count))))
+    }
+
+    /// What the search cost, once the stream has ended; of two realms, what those that ended by themselves cost
+    /// together.
     pub fn cost(&self) -> Option<Cost> {
-        self.cost
+        match &self.0 {
+            Searching::One(search) => search.cost,
+            Searching::Both(both) => both.cost(),
+        }
     }
 }
 
@@ -125,6 +156,63 @@ impl Stream for Providers {
     type Item = Result<PeerAddrs, FindProvidersError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.0 {
+            Searching::One(search) => search.poll_next(cx),
+            Searching::Both(both) => both.poll_next(cx),
+        }
+    }
+}
+
+impl Values {
+    pub(crate) fn new(call: Call) -> Self {
+        Self(Searching::One(ValueSearch::new(call)))
+    }
+
+    pub(crate) fn of_both(wan: Call, lan: Call, key: Bytes, validators: Arc<Validators>) -> Self {
+        let (wan, lan) = (ValueSearch::new(wan), ValueSearch::new(lan));
+        Self(Searching::Both(Box::new(BothValues::new(wan, lan, key, validators))))
+    }
+
+    /// The result, once the stream has ended without an error.
+    pub fn found(&self) -> Option<&FoundValue> {
+        match &self.0 {
+            Searching::One(search) => search.found.as_ref(),
+            Searching::Both(both) => both.found(),
+        }
+    }
+
+    /// What the search cost, once the stream has ended; of two realms, both together.
+    pub fn cost(&self) -> Option<Cost> {
+        match &self.0 {
+            Searching::One(search) => search.cost,
+            Searching::Both(both) => both.cost(),
+        }
+    }
+}
+
+impl Stream for Values {
+    type Item = Result<ValueFrom, GetValueError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.0 {
+            Searching::One(search) => search.poll_next(cx),
+            Searching::Both(both) => both.poll_next(cx),
+        }
+    }
+}
+
+/// The search for providers in one realm.
+#[derive(Debug)]
+pub(crate) struct ProviderSearch {
+    call: Call,
+    pub(crate) cost: Option<Cost>,
+}
+
+impl ProviderSearch {
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<PeerAddrs, FindProvidersError>>> {
         while let Some(update) = ready!(self.call.poll_update(cx)) {
             if let Update::Provider(provider) = update {
                 return Poll::Ready(Some(Ok(provider.into())));
@@ -144,39 +232,24 @@ impl Stream for Providers {
     }
 }
 
-/// The values under a key, each better than the one before, as they are found. Dropping it ends the search.
-///
-/// The last value is the best. The stream ends after it, or with one error. A slow reader misses values that better
-/// ones have superseded, never the best.
+/// The search for values in one realm.
 #[derive(Debug)]
-#[must_use = "a search begins when it is first polled"]
-pub struct Values {
+pub(crate) struct ValueSearch {
     call: Call,
     last: Option<ValueFrom>,
-    found: Option<FoundValue>,
-    cost: Option<Cost>,
+    pub(crate) found: Option<FoundValue>,
+    pub(crate) cost: Option<Cost>,
 }
 
-impl Values {
-    pub(crate) fn new(call: Call) -> Self {
+impl ValueSearch {
+    fn new(call: Call) -> Self {
         Self { call, last: None, found: None, cost: None }
     }
 
-    /// The result, once the stream has ended without an error.
-    pub fn found(&self) -> Option<&FoundValue> {
-        self.found.as_ref()
-    }
-
-    /// What the search cost, once the stream has ended.
-    pub fn cost(&self) -> Option<Cost> {
-        self.cost
-    }
-}
-
-impl Stream for Values {
-    type Item = Result<ValueFrom, GetValueError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<ValueFrom, GetValueError>>> {
         while let Some(update) = ready!(self.call.poll_update(cx)) {
             if let Update::Value(value) = update {
                 let value = ValueFrom::from(value);

@@ -460,7 +460,8 @@ impl Node {
             was_client || updated
         } else {
             self.evict(&info.peer, Eviction::NotServer);
-            self.table.add_client(info)
+            // Nobody can be shown the way to a peer without addresses.
+            if info.addrs.is_empty() { self.table.remove_client(&id) } else { self.table.add_client(info) }
         };
         if changed {
             self.outputs.push_back(Output::TableChanged { urgent: false });

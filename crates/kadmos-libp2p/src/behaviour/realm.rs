@@ -1,4 +1,4 @@
-//! One network's node, and what belongs to it alone: its table's snapshot, its store, its times.
+//! One realm's node, and what belongs to it alone: its table's snapshot, its store, its times.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kadmos_core::record::{StoreReply, StoreRequest};
-use kadmos_core::{Input, Mode, Node, Output, StoreId, Timestamp};
+use kadmos_core::{Input, Mode, Node, Output, Realm, StoreId, Timestamp};
 use kadmos_store::execute;
 
 use crate::own_addrs::OwnAddrs;
@@ -72,6 +72,11 @@ impl RealmNode {
             node,
             shared,
         }
+    }
+
+    /// Whose it is.
+    pub(super) fn realm(&self) -> Realm {
+        self.shared.realm
     }
 
     /// Queues an input.

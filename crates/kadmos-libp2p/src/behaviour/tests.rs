@@ -131,7 +131,7 @@ fn a_change_of_mode_is_published_before_it_is_acknowledged() {
     let dht = rig.dht.clone();
     for mode in [Mode::Client, Mode::Server, Mode::Server] {
         rig.call(dht.set_mode(mode)).unwrap();
-        assert_eq!((rig.behaviour.mode(), rig.dht.table_now().mode()), (mode, mode));
+        assert_eq!((rig.behaviour.mode(Realm::Wan).unwrap(), rig.dht.table_now().mode()), (mode, mode));
     }
 }
 

@@ -22,6 +22,7 @@ use kadmos_core::{Now, Reader, Timestamp};
 use kadmos_store::WriteError;
 
 use super::framed::{Framed, ReadEnd};
+use crate::realm::Realm;
 use crate::shared::{Gauge, Shared};
 
 /// Times a PUT_VALUE is decided anew because another writer was faster.
@@ -36,9 +37,16 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[derive(Debug)]
 pub(super) struct Server<S> {
     budget: PeerBudget,
-    streams: Vec<InStream<S>>,
+    streams: Vec<Accepted<S>>,
     /// Requests read.
     requests: u64,
+}
+
+#[derive(Debug)]
+struct Accepted<S> {
+    /// Of the realm whose protocol was negotiated.
+    shared: Arc<Shared>,
+    stream: InStream<S>,
 }
 
 #[derive(Debug)]
@@ -96,30 +104,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         Self { budget, streams: Vec::new(), requests: 0 }
     }
 
-    /// Takes a stream that the peer opened, unless it has too many.
+    /// Takes a stream that the peer opened, unless it has too many. `shared` is that of the stream's realm.
     pub(super) fn accept(&mut self, io: S, now: Timestamp, shared: &Arc<Shared>) {
         if self.streams.len() >= shared.limits.inbound_streams_max {
             shared.counters.refused(Refusal::TooManyStreams);
             return;
         }
-        self.streams.push(InStream {
+        let stream = InStream {
             framed: Framed::new(io, shared.frame_bytes_max),
             state: State::Reading,
             idle_at: now + shared.limits.stream_idle_timeout,
             began: now,
             _gauge: shared.counters.inbound_stream(),
-        });
+        };
+        self.streams.push(Accepted { shared: Arc::clone(shared), stream });
     }
 
-    /// Resets all streams: we no longer serve.
-    pub(super) fn stop(&mut self) {
-        self.streams.clear();
+    /// Resets all streams of a realm: we no longer serve in it.
+    pub(super) fn stop(&mut self, realm: Realm) {
+        self.streams.retain(|accepted| accepted.shared.realm != realm);
     }
 
-    /// Drives all streams. `scratch` is a read buffer without meaning between calls.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Now, scratch: &mut [u8], shared: &Arc<Shared>) {
+    /// Drives all streams. `scratch` is a read buffer without meaning between calls; limits and counters are the same
+    /// in every realm.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Now, scratch: &mut [u8], limits: &Shared) {
         let mut index = 0;
         while index < self.streams.len() {
+            let Accepted { shared, stream } = &mut self.streams[index];
             let mut turn = Turn {
                 now,
                 scratch: &mut *scratch,
@@ -127,23 +138,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                 budget: &mut self.budget,
                 requests: &mut self.requests,
             };
-            match self.streams[index].poll(cx, &mut turn) {
+            match stream.poll(cx, &mut turn) {
                 Poll::Pending => index += 1,
                 Poll::Ready(end) => {
                     self.streams.swap_remove(index);
                     if let End::Refused(code) = end {
                         tracing::debug!(peer = %self.budget.peer(), code = code.code(), "stream reset");
-                        shared.counters.refused(code);
+                        limits.counters.refused(code);
                     }
                 }
             }
         }
-        self.bound_buffers(shared);
+        self.bound_buffers(limits);
     }
 
     /// Whether a request is under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.streams.iter().any(|stream| matches!(stream.state, State::Storing(_) | State::Writing(_)))
+        self.streams
+            .iter()
+            .any(|accepted| matches!(accepted.stream.state, State::Storing(_) | State::Writing(_)))
     }
 
     /// Requests read so far.
@@ -153,16 +166,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
 
     /// When it wants to be polled again at the latest.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.streams.iter().map(|stream| stream.idle_at).min()
+        self.streams.iter().map(|accepted| accepted.stream.idle_at).min()
     }
 
     /// Resets the stream that holds most while all of them hold too much.
     fn bound_buffers(&mut self, shared: &Shared) {
-        while self.streams.iter().map(|stream| stream.framed.buffered()).sum::<usize>()
+        while self.streams.iter().map(|accepted| accepted.stream.framed.buffered()).sum::<usize>()
             > shared.limits.inbound_bytes_max
         {
             let streams = self.streams.iter().enumerate();
-            let largest = streams.max_by_key(|(_, stream)| stream.framed.buffered());
+            let largest = streams.max_by_key(|(_, accepted)| accepted.stream.framed.buffered());
             let Some((index, _)) = largest else { return };
             self.streams.swap_remove(index);
             shared.counters.refused(Refusal::FrameTooLarge);

@@ -16,7 +16,7 @@ use kadmos_core::error::RequestFailure;
 use kadmos_core::event::Refusal;
 use kadmos_core::message::{Request, Response};
 use kadmos_core::server::PeerBudget;
-use kadmos_core::{Mode, PeerId, RequestId, Timestamp};
+use kadmos_core::{Mode, PeerId, Timestamp};
 use libp2p_core::upgrade::ReadyUpgrade;
 use libp2p_swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, ProtocolsChange,
@@ -28,15 +28,16 @@ use libp2p_swarm::{
 use self::framed::READ_BYTES;
 use self::inbound::Server;
 use self::outbound::{Action, Session};
-pub use self::upgrade::ServeUpgrade;
+pub use self::upgrade::{Offer, ServeUpgrade};
 use crate::clock::Timer;
+use crate::realm::{Realm, RequestKey};
 use crate::shared::{Gauge, Shared};
 
 /// A request on its way to a peer.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// Carried back.
-    pub id: RequestId,
+    pub key: RequestKey,
     /// What to send.
     pub request: Request,
     /// When it has failed, by the behaviour's clock.
@@ -49,9 +50,14 @@ pub enum ToHandler {
     /// Send a request. Answered by exactly one of the first three of [`FromHandler`], unless cancelled.
     Send(Outgoing),
     /// The answer is no longer wanted.
-    Cancel(RequestId),
+    Cancel(RequestKey),
     /// Begin or stop serving.
-    SetMode(Mode),
+    SetMode {
+        /// In which realm.
+        realm: Realm,
+        /// Whether to serve.
+        mode: Mode,
+    },
 }
 
 /// What a handler tells the behaviour.
@@ -60,24 +66,26 @@ pub enum FromHandler {
     /// A request was answered.
     Answered {
         /// Which.
-        request: RequestId,
+        request: RequestKey,
         /// By what.
         response: Response,
     },
     /// A request that has no answer was flushed.
     Flushed {
         /// Which.
-        request: RequestId,
+        request: RequestKey,
     },
     /// A request failed.
     Failed {
         /// Which.
-        request: RequestId,
+        request: RequestKey,
         /// How.
         failure: RequestFailure,
     },
-    /// Identify told whether the peer serves our protocol.
+    /// Identify told whether the peer serves the protocol of a realm.
     Support {
+        /// Which.
+        realm: Realm,
         /// Whether it does.
         serves: bool,
     },
@@ -86,17 +94,26 @@ pub enum FromHandler {
 /// The DHT's part of one connection.
 #[derive(Debug)]
 pub struct Handler {
+    first: Part,
+    /// The other realm, if this node has two and the connection may carry it.
+    second: Option<Box<Part>>,
+    /// One server for both: what a peer may have on a connection does not double with the realms.
+    server: Server<Stream>,
+    timer: Timer,
+    activity: Activity,
+    _gauge: Gauge,
+}
+
+/// What one realm has of a connection.
+#[derive(Debug)]
+struct Part {
     shared: Arc<Shared>,
     mode: Mode,
-    server: Server<Stream>,
     session: Session<Stream>,
     /// What identify told, if it was not reported yet.
     support: Option<bool>,
     /// What was reported last.
     serves: Option<bool>,
-    timer: Timer,
-    activity: Activity,
-    _gauge: Gauge,
 }
 
 /// Tells the swarm that the connection is in use.
@@ -131,30 +148,58 @@ impl Activity {
     }
 }
 
+impl Part {
+    fn new((shared, mode): (Arc<Shared>, Mode)) -> Self {
+        let session = Session::new(shared.limits, shared.frame_bytes_max);
+        Self { shared, mode, session, support: None, serves: None }
+    }
+
+    fn offer(&self) -> Option<Offer> {
+        let Self { shared, mode, .. } = self;
+        (*mode == Mode::Server).then(|| Offer { realm: shared.realm, protocol: shared.protocol.clone() })
+    }
+
+    fn knows(&self, serves: bool) -> Option<bool> {
+        (self.serves != Some(serves)).then_some(serves)
+    }
+}
+
 impl Handler {
-    pub(crate) fn new(shared: Arc<Shared>, peer: PeerId, mode: Mode) -> Self {
-        let budget = PeerBudget::new(peer, shared.now().monotonic);
+    /// A connection to `peer` in one realm or two, in each with a mode.
+    pub(crate) fn new(first: (Arc<Shared>, Mode), second: Option<(Arc<Shared>, Mode)>, peer: PeerId) -> Self {
+        let budget = PeerBudget::new(peer, first.0.now().monotonic);
         Self {
-            mode,
             server: Server::new(budget),
-            session: Session::new(shared.limits, shared.frame_bytes_max),
-            support: None,
-            serves: None,
             timer: Timer::default(),
             activity: Activity::default(),
-            _gauge: shared.counters.handler(),
-            shared,
+            _gauge: first.0.counters.handler(),
+            first: Part::new(first),
+            second: second.map(|second| Box::new(Part::new(second))),
         }
     }
 
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        std::iter::once(&self.first).chain(self.second.as_deref())
+    }
+
+    fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        std::iter::once(&mut self.first).chain(self.second.as_deref_mut())
+    }
+
+    fn part_mut(&mut self, realm: Realm) -> Option<&mut Part> {
+        self.parts_mut().find(|part| part.shared.realm == realm)
+    }
+
     fn protocols_changed(&mut self, change: ProtocolsChange<'_>) {
-        let protocol = &self.shared.protocol;
-        let known = self.support.or(self.serves).unwrap_or(false);
-        let serves = match change {
-            ProtocolsChange::Added(mut added) => known || added.any(|added| added == protocol),
-            ProtocolsChange::Removed(mut removed) => known && !removed.any(|removed| removed == protocol),
+        let (changed, added): (Vec<&StreamProtocol>, bool) = match change {
+            ProtocolsChange::Added(added) => (added.collect(), true),
+            ProtocolsChange::Removed(removed) => (removed.collect(), false),
         };
-        self.support = (self.serves != Some(serves)).then_some(serves);
+        for part in self.parts_mut() {
+            let known = part.support.or(part.serves).unwrap_or(false);
+            let named = changed.contains(&&part.shared.protocol);
+            part.support = part.knows(if added { known || named } else { known && !named });
+        }
     }
 }
 
@@ -164,29 +209,37 @@ impl ConnectionHandler for Handler {
     type InboundProtocol = ServeUpgrade;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = ();
+    type OutboundOpenInfo = Realm;
 
     fn listen_protocol(&self) -> SubstreamProtocol<ServeUpgrade> {
-        let offered = match self.mode {
-            Mode::Server => Some(self.shared.protocol.clone()),
-            Mode::Client => None,
-        };
-        SubstreamProtocol::new(ServeUpgrade::new(offered), ())
+        SubstreamProtocol::new(ServeUpgrade::new(self.parts().filter_map(Part::offer)), ())
     }
 
     /// While a request is under way, either way. Streams alone, the peer's or parked ones of ours, keep nothing.
     fn connection_keep_alive(&self) -> bool {
-        self.activity.owed.take() || self.session.is_busy() || self.server.is_busy()
+        self.activity.owed.take() || self.parts().any(|part| part.session.is_busy()) || self.server.is_busy()
     }
 
     fn on_behaviour_event(&mut self, event: ToHandler) {
         match event {
-            ToHandler::Send(request) => self.session.send(request),
-            ToHandler::Cancel(request) => self.session.cancel(request),
-            ToHandler::SetMode(mode) => {
-                self.mode = mode;
-                if mode == Mode::Client {
-                    self.server.stop();
+            ToHandler::Send(request) => match self.part_mut(request.key.realm) {
+                Some(part) => part.session.send(request),
+                None => {
+                    debug_assert!(false, "the behaviour knows which connections carry a realm");
+                    self.first.session.fail(request.key, RequestFailure::Unreachable);
+                }
+            },
+            ToHandler::Cancel(request) => {
+                if let Some(part) = self.part_mut(request.realm) {
+                    part.session.cancel(request);
+                }
+            }
+            ToHandler::SetMode { realm, mode } => {
+                if let Some(part) = self.part_mut(realm) {
+                    part.mode = mode;
+                    if mode == Mode::Client {
+                        self.server.stop(realm);
+                    }
                 }
             }
         }
@@ -194,32 +247,37 @@ impl ConnectionHandler for Handler {
 
     fn on_connection_event(
         &mut self,
-        event: ConnectionEvent<'_, ServeUpgrade, ReadyUpgrade<StreamProtocol>>,
+        event: ConnectionEvent<'_, ServeUpgrade, ReadyUpgrade<StreamProtocol>, (), Realm>,
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
-                let mut stream = protocol;
+                let (realm, mut stream) = protocol;
                 stream.ignore_for_keep_alive();
-                // One that was negotiated while the mode changed.
-                if self.mode == Mode::Client {
-                    self.shared.counters.refused(Refusal::NotServing);
-                } else {
-                    self.server.accept(stream, self.shared.now().monotonic, &self.shared);
+                let parts = std::iter::once(&self.first).chain(self.second.as_deref());
+                let serving = |part: &&Part| part.shared.realm == realm && part.mode == Mode::Server;
+                match parts.into_iter().find(serving) {
+                    Some(part) => self.server.accept(stream, part.shared.now().monotonic, &part.shared),
+                    // One that was negotiated while the mode changed.
+                    None => self.first.shared.counters.refused(Refusal::NotServing),
                 }
             }
-            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info: realm }) => {
                 let mut stream = protocol;
                 stream.ignore_for_keep_alive();
-                self.shared.counters.stream_opened();
-                self.session.opened(stream, self.shared.now().monotonic);
+                if let Some(part) = self.part_mut(realm) {
+                    part.shared.counters.stream_opened();
+                    part.session.opened(stream, part.shared.now().monotonic);
+                }
             }
-            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => {
-                self.session.open_failed(match error {
-                    StreamUpgradeError::NegotiationFailed => RequestFailure::Unsupported,
-                    StreamUpgradeError::Timeout => RequestFailure::TimedOut,
-                    StreamUpgradeError::Io(_) => RequestFailure::Closed,
-                    StreamUpgradeError::Apply(never) => match never {},
-                });
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info: realm }) => {
+                if let Some(part) = self.part_mut(realm) {
+                    part.session.open_failed(match error {
+                        StreamUpgradeError::NegotiationFailed => RequestFailure::Unsupported,
+                        StreamUpgradeError::Timeout => RequestFailure::TimedOut,
+                        StreamUpgradeError::Io(_) => RequestFailure::Closed,
+                        StreamUpgradeError::Apply(never) => match never {},
+                    });
+                }
             }
             ConnectionEvent::RemoteProtocolsChange(change) => self.protocols_changed(change),
             _ => {}
@@ -229,31 +287,37 @@ impl ConnectionHandler for Handler {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, (), FromHandler>> {
-        if let Some(serves) = self.support.take() {
-            self.serves = Some(serves);
-            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Support { serves }));
+    ) -> Poll<ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, Realm, FromHandler>> {
+        for part in self.parts_mut() {
+            if let Some(serves) = part.support.take() {
+                part.serves = Some(serves);
+                let support = FromHandler::Support { realm: part.shared.realm, serves };
+                return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(support));
+            }
         }
         let mut scratch = [0; READ_BYTES];
         loop {
-            let now = self.shared.now();
-            match self.session.poll(cx, now.monotonic, &mut scratch, &self.shared.counters) {
-                Poll::Ready(Action::Report(report)) => {
-                    return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(report));
+            let now = self.first.shared.now();
+            for part in self.parts_mut() {
+                match part.session.poll(cx, now.monotonic, &mut scratch, &part.shared.counters) {
+                    Poll::Ready(Action::Report(report)) => {
+                        return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(report));
+                    }
+                    Poll::Ready(Action::Open) => {
+                        let upgrade = ReadyUpgrade::new(part.shared.protocol.clone());
+                        return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
+                            protocol: SubstreamProtocol::new(upgrade, part.shared.realm),
+                        });
+                    }
+                    Poll::Pending => {}
                 }
-                Poll::Ready(Action::Open) => {
-                    let upgrade = ReadyUpgrade::new(self.shared.protocol.clone());
-                    return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
-                        protocol: SubstreamProtocol::new(upgrade, ()),
-                    });
-                }
-                Poll::Pending => {}
             }
-            self.server.poll(cx, now, &mut scratch, &self.shared);
-            let requests = self.session.requests() + self.server.requests();
+            self.server.poll(cx, now, &mut scratch, &self.first.shared);
+            let asked: u64 = self.parts().map(|part| part.session.requests()).sum();
+            let requests = asked + self.server.requests();
             self.activity.note(requests, now.monotonic, cx);
-            let deadlines = [self.session.next_deadline(), self.server.next_deadline()];
-            let deadline = deadlines.into_iter().flatten().min();
+            let deadlines = self.parts().map(|part| part.session.next_deadline());
+            let deadline = deadlines.chain([self.server.next_deadline()]).flatten().min();
             if self.timer.poll(cx, now.monotonic, deadline).is_pending() {
                 return Poll::Pending;
             }

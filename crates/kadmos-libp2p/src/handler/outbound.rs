@@ -13,15 +13,16 @@ use std::io;
 use std::task::{Context, Poll};
 
 use futures::{AsyncRead, AsyncWrite};
+use kadmos_core::Timestamp;
 use kadmos_core::error::RequestFailure;
 use kadmos_core::event::Refusal;
 use kadmos_core::message::{MessageKind, Response};
 use kadmos_core::wire::{decode_response, frame};
-use kadmos_core::{RequestId, Timestamp};
 use libp2p_core::upgrade::NegotiationError;
 
 use super::framed::{Framed, ReadEnd};
 use super::{FromHandler, Outgoing};
+use crate::realm::RequestKey;
 use crate::shared::{Counters, SessionLimits};
 
 /// Reused streams that broke before the peer counts as one that answers once per stream, as go-libp2p-kad-dht has it.
@@ -130,18 +131,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn send(&mut self, request: Outgoing) {
         self.requests += 1;
         if self.queue.len() >= self.limits.outbound_queue_max {
-            self.fail(request.id, RequestFailure::Overloaded);
+            self.fail(request.key, RequestFailure::Overloaded);
         } else {
             self.queue.push_back(Queued { request, retried: false });
         }
     }
 
     /// Forgets a request. One that is under way leaves its stream busy until the answer has been read.
-    pub(super) fn cancel(&mut self, id: RequestId) {
-        self.queue.retain(|queued| queued.request.id != id);
+    pub(super) fn cancel(&mut self, id: RequestKey) {
+        self.queue.retain(|queued| queued.request.key != id);
         for stream in &mut self.streams {
             if let State::Busy(busy) = &mut stream.state
-                && busy.request.id == id
+                && busy.request.key == id
             {
                 busy.cancelled = true;
             }
@@ -164,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if failure == RequestFailure::Unsupported { self.queue.len() } else { self.queue.len().min(1) };
         for _ in 0..failed {
             if let Some(queued) = self.queue.pop_front() {
-                self.fail(queued.request.id, failure);
+                self.fail(queued.request.key, failure);
             }
         }
     }
@@ -213,7 +214,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             || self.streams.iter().any(|stream| matches!(&stream.state, State::Busy(busy) if !busy.cancelled))
     }
 
-    fn fail(&mut self, request: RequestId, failure: RequestFailure) {
+    /// Reports a failure.
+    pub(super) fn fail(&mut self, request: RequestKey, failure: RequestFailure) {
         self.reports.push_back(FromHandler::Failed { request, failure });
     }
 
@@ -252,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let stream = &mut self.streams[index];
         let parked = State::Parked { until: now + self.limits.stream_park_timeout };
         let State::Busy(busy) = std::mem::replace(&mut stream.state, parked) else { return };
-        let request = busy.request.id;
+        let request = busy.request.key;
         let report = match response {
             Some(response) => {
                 stream.answers += 1;
@@ -304,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             StreamEnd::Refused(_) => RequestFailure::Malformed,
             StreamEnd::Unsupported => RequestFailure::Unsupported,
         };
-        self.fail(busy.request.id, failure);
+        self.fail(busy.request.key, failure);
     }
 
     /// Ends requests whose time is up, and resets their streams.
@@ -312,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let (queue, streams, reports) = (&mut self.queue, &mut self.streams, &mut self.reports);
         let mut timed_out = |request: &Outgoing| {
             let failure = RequestFailure::TimedOut;
-            reports.push_back(FromHandler::Failed { request: request.id, failure });
+            reports.push_back(FromHandler::Failed { request: request.key, failure });
         };
         queue.retain(|queued| {
             let expired = queued.request.deadline <= now;

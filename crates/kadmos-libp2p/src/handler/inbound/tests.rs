@@ -159,13 +159,16 @@ impl Rig {
         mood(&mut store);
         let config = Arc::new(Config::private("/test"));
         let table = TableSnapshot::new(local(), Mode::Server);
+        let validators = Arc::new(kadmos_records::amino_validators());
         let shared = Arc::new(Shared {
+            realm: Realm::Wan,
             clock: Arc::new(SystemClock::new()),
             protocol: StreamProtocol::new("/test"),
             limits,
             frame_bytes_max: config.protocol.message_bytes_max,
             table: ArcSwap::from_pointee(table),
-            responder: Responder::new(config, Arc::new(kadmos_records::amino_validators())),
+            validators: Arc::clone(&validators),
+            responder: Responder::new(config, validators),
             reader: store.reader(),
             store: Arc::new(store),
             store_permits: Arc::new(Semaphore::new(1)),
@@ -368,7 +371,7 @@ fn streams_are_bounded() {
     remotes[7].close();
     rig.run();
     assert!(!rig.open().sees_reset());
-    rig.server.stop();
+    rig.server.stop(Realm::Wan);
     assert_eq!(rig.shared.counters.inbound_streams(), 0);
     assert!(remotes[8].sees_reset());
 }

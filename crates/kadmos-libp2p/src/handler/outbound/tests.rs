@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kadmos_core::AddrList;
 use kadmos_core::message::Request;
-use kadmos_core::{Peer, PeerId, PeerInfo};
+use kadmos_core::{AddrList, Peer, PeerId, PeerInfo, RequestId};
 
 use super::super::pipe::{Pipe, Remote, pipe};
 use super::*;
+use crate::realm::Realm;
 
 const DEADLINE: Timestamp = Timestamp::from_millis(10_000);
 const NOW: Timestamp = Timestamp::from_millis(1);
+
+fn key(id: u64) -> RequestKey {
+    RequestKey { realm: Realm::Wan, id: RequestId(id) }
+}
 
 /// A session, the streams it asked for, and what it reported.
 struct Rig {
@@ -50,7 +54,7 @@ impl Rig {
     }
 
     fn send(&mut self, id: u64, request: Request) {
-        self.session.send(Outgoing { id: RequestId(id), request, deadline: DEADLINE });
+        self.session.send(Outgoing { key: key(id), request, deadline: DEADLINE });
     }
 
     /// Sends FIND_NODE and returns the streams' count afterwards.
@@ -99,11 +103,11 @@ fn framed_request(request: &Request) -> Vec<u8> {
 }
 
 fn answered(id: u64, count: u8) -> String {
-    format!("{:?}", [FromHandler::Answered { request: RequestId(id), response: found(count) }])
+    format!("{:?}", [FromHandler::Answered { request: key(id), response: found(count) }])
 }
 
 fn failed(id: u64, failure: RequestFailure) -> String {
-    format!("{:?}", [FromHandler::Failed { request: RequestId(id), failure }])
+    format!("{:?}", [FromHandler::Failed { request: key(id), failure }])
 }
 
 fn text(reports: Vec<FromHandler>) -> String {
@@ -155,11 +159,7 @@ fn a_busy_stream_makes_another_and_answers_stay_with_their_stream() {
 fn a_time_out_resets_its_stream_and_no_other() {
     let mut rig = Rig::new();
     rig.find(1);
-    rig.session.send(Outgoing {
-        id: RequestId(2),
-        request: find_node(),
-        deadline: Timestamp::from_millis(50),
-    });
+    rig.session.send(Outgoing { key: key(2), request: find_node(), deadline: Timestamp::from_millis(50) });
     rig.run(NOW);
     assert_eq!(rig.session.next_deadline(), Some(Timestamp::from_millis(50)));
     rig.run(Timestamp::from_millis(49));
@@ -312,7 +312,7 @@ fn add_provider_is_flushed_and_an_echo_is_tolerated() {
     rig.send(1, add_provider());
     rig.run(NOW);
     assert_eq!(rig.remotes[0].read(), framed_request(&add_provider()));
-    assert_eq!(text(rig.reports()), format!("{:?}", [FromHandler::Flushed { request: RequestId(1) }]));
+    assert_eq!(text(rig.reports()), format!("{:?}", [FromHandler::Flushed { request: key(1) }]));
     assert_eq!(rig.find(2), 1, "what has an answer may use the stream");
     rig.answer(0, &Response::AddProvider);
     rig.answer(0, &found(2));
@@ -345,7 +345,7 @@ fn add_provider_needs_a_stream_that_is_fresh_or_proven() {
 fn a_cancelled_request_is_not_reported_and_its_stream_is_used_again() {
     let mut rig = Rig::new();
     rig.find(1);
-    rig.session.cancel(RequestId(1));
+    rig.session.cancel(key(1));
     assert!(!rig.session.is_busy());
     rig.answer(0, &found(1));
     assert!(rig.reports().is_empty());
@@ -357,15 +357,15 @@ fn a_cancelled_request_is_not_reported_and_its_stream_is_used_again() {
         rig.find(id);
     }
     rig.send(7, find_node());
-    rig.session.cancel(RequestId(7));
-    rig.session.cancel(RequestId(4));
+    rig.session.cancel(key(7));
+    rig.session.cancel(key(4));
     assert_eq!(rig.find(8), 5, "a stream nobody waits for makes room");
     assert_eq!(rig.remotes.iter().filter(|remote| remote.sees_reset()).count(), 1);
     rig.run(DEADLINE);
     let mut timed_out: Vec<_> = rig.reports().iter().map(|report| format!("{report:?}")).collect();
     timed_out.sort();
     let expected = [3, 5, 6, 8].map(|id| {
-        format!("{:?}", FromHandler::Failed { request: RequestId(id), failure: RequestFailure::TimedOut })
+        format!("{:?}", FromHandler::Failed { request: key(id), failure: RequestFailure::TimedOut })
     });
     assert_eq!(timed_out, expected);
 }
