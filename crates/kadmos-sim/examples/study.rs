@@ -1,4 +1,4 @@
-//! Runs a study without the program: `cargo run --release --example study -- lookup [--full] [FOLDER]`.
+//! Runs a study without the program: `cargo run --release --example study -- lookup [--full] [--half-go] [FOLDER]`.
 
 use std::error::Error;
 use std::path::Path;
@@ -10,7 +10,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut words = words.into_iter();
     let study = words.next().unwrap_or_else(|| "lookup".into()).parse()?;
     let quick = !flags.iter().any(|flag| flag == "--full");
-    let report = run_study(study, &StudyConfig { quick, ..StudyConfig::default() }, &mut |_| {})?;
+    let go_servers_percent = if flags.iter().any(|flag| flag == "--half-go") { 50 } else { 0 };
+    let config = StudyConfig { quick, go_servers_percent, ..StudyConfig::default() };
+    let report = run_study(study, &config, &mut |_| {})?;
     print!("{report}");
     if let Some(folder) = words.next() {
         write_folder(&report, Path::new(&folder))?;

@@ -40,6 +40,9 @@ pub struct RunReport {
     pub values_held: Ratio,
     /// Values read; successful when it was the one stored.
     pub get_value: OperationStats,
+    /// Records signed as on the public network; of runs with `wire` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedReport>,
     /// Peers in the nodes' tables before the lookups.
     pub table_peers: Spread,
     /// The parts of the run.
@@ -52,6 +55,9 @@ pub struct RunReport {
     pub counters: Counters,
     /// What all nodes together did, by what for.
     pub charges: Charges,
+    /// The same for the nodes of each implementation, where there is more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<KindCharges>,
     /// Memory of the whole process at the end, where the system tells.
     pub memory_bytes: Option<u64>,
     /// Delivered events and state changes in the hash.
@@ -60,6 +66,28 @@ pub struct RunReport {
     pub trace_hash: String,
     /// Broken promises between core and driver; empty in a sound run.
     pub violations: Vec<String>,
+}
+
+/// What became of `/pk` and `/ipns` records.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SignedReport {
+    /// Records stored, newer versions of names among them.
+    pub put: OperationStats,
+    /// Of the true k closest peers of each key, those that hold the newest version.
+    pub held: Ratio,
+    /// Records read; successful when it was the newest one stored.
+    pub get: OperationStats,
+}
+
+/// What the nodes of one implementation did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindCharges {
+    /// `kadmos`, or the model's label.
+    pub name: String,
+    /// How many nodes.
+    pub nodes: u64,
+    /// What they did together.
+    pub charges: Charges,
 }
 
 /// One part of a run.
@@ -184,12 +212,14 @@ impl RunReport {
             put_value: OperationStats::default(),
             values_held: Ratio::default(),
             get_value: OperationStats::default(),
+            signed: None,
             table_peers: Spread::default(),
             phases: Vec::new(),
             virtual_ms: 0,
             real_ms: 0,
             counters: Counters::default(),
             charges: Charges::default(),
+            kinds: Vec::new(),
             memory_bytes: None,
             trace_events: 0,
             trace_hash: String::new(),
@@ -220,19 +250,26 @@ impl fmt::Display for RunReport {
         writeln!(f, "complete lookups  {}", Of(self.complete))?;
         writeln!(f, "provider records  {} at the true {k} closest", Of(self.providers_held))?;
         writeln!(f, "values            {} at the true {k} closest", Of(self.values_held))?;
+        if let Some(signed) = &self.signed {
+            writeln!(f, "signed records    {} at the true {k} closest", Of(signed.held))?;
+        }
         writeln!(f)?;
         writeln!(
             f,
             "{:<16}{:>14}{:>10}{:>6}{:>6}{:>6}{:>6}{:>6}{:>9}{:>8}{:>8}",
             "operation", "succeeded", "messages", "p50", "p90", "p99", "hops", "p99", "ms p50", "p90", "p99"
         )?;
+        let signed = self.signed.iter().flat_map(|it| [("put signed", &it.put), ("get signed", &it.get)]);
         for (name, stats) in [
             ("closest peers", &self.closest_peers),
             ("provide", &self.provide),
             ("find providers", &self.find_providers),
             ("put value", &self.put_value),
             ("get value", &self.get_value),
-        ] {
+        ]
+        .into_iter()
+        .chain(signed)
+        {
             let OperationStats { succeeded, messages, hops, latency_ms, .. } = stats;
             writeln!(
                 f,
@@ -282,23 +319,36 @@ impl fmt::Display for RunReport {
             None => writeln!(f)?,
         }
         let time = Duration::from_millis(self.virtual_ms);
-        let per_hour = |count| Charges::per_node_hour(count, u64::from(nodes), time);
-        writeln!(
-            f,
-            "per node-hour     {} dials, {} requests for upkeep, {} probes, {} keep-alives, {} requests of users, {} served",
-            per_hour(self.charges.dials),
-            per_hour(self.charges.refresh_messages),
-            per_hour(self.charges.probe_messages),
-            per_hour(self.charges.keep_alives()),
-            per_hour(self.charges.operation_messages + self.charges.correction_messages),
-            per_hour(self.charges.served_messages)
-        )?;
+        write_per_hour(f, "per node-hour", &self.charges, u64::from(nodes), time)?;
+        for KindCharges { name, nodes, charges } in &self.kinds {
+            write_per_hour(f, &format!("of {nodes} {name}"), charges, *nodes, time)?;
+        }
         writeln!(f, "trace hash        {} over {} events", self.trace_hash, self.trace_events)?;
         for violation in &self.violations {
             writeln!(f, "broken promise    {violation}")?;
         }
         Ok(())
     }
+}
+
+fn write_per_hour(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    charges: &Charges,
+    nodes: u64,
+    time: Duration,
+) -> fmt::Result {
+    let per_hour = |count| Charges::per_node_hour(count, nodes, time);
+    writeln!(
+        f,
+        "{name:<17} {} dials, {} requests for upkeep, {} probes, {} keep-alives, {} requests of users, {} served",
+        per_hour(charges.dials),
+        per_hour(charges.refresh_messages),
+        per_hour(charges.probe_messages),
+        per_hour(charges.keep_alives()),
+        per_hour(charges.operation_messages + charges.correction_messages),
+        per_hour(charges.served_messages)
+    )
 }
 
 /// Memory that this process has resident, where `/proc` tells.

@@ -13,11 +13,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::charges::Charges;
 use crate::model::Model;
 use crate::oracle::Ratio;
 use crate::random::{below, child};
 use crate::records;
-use crate::report::{OperationStats, PhaseReport, RunReport, Samples, Spread, resident_bytes};
+use crate::report::{
+    KindCharges, OperationStats, PhaseReport, RunReport, Samples, SignedReport, Spread, resident_bytes,
+};
 use crate::trace::Observer;
 use crate::world::{NodeIndex, OperationReport, World};
 
@@ -319,7 +322,47 @@ impl Run<'_> {
             let expected = records::value(&key_of(&operation.operation), 1);
             matches!(operation.outcome(), Some(Outcome::GetValue(Ok(found))) if found.best.value == expected)
         });
+        if self.config.wire && self.config.records > 0 {
+            self.report.signed = Some(self.signed_records());
+        }
         self.end_phase(Phase::Records);
+    }
+
+    /// Puts and gets records as the public network has them; names are put a second time, by others.
+    fn signed_records(&mut self) -> SignedReport {
+        let now = self.world.unix();
+        let mut signed = Vec::new();
+        for index in 0..self.config.records {
+            match records::signed(self.config.seed, index, now) {
+                Ok(record) => signed.push(record),
+                Err(error) => self.world.violation(NodeIndex::new(0), error),
+            }
+        }
+        let put = |key: &Bytes, value: &Bytes| Operation::PutValue { key: key.clone(), value: value.clone() };
+        let first: Vec<_> = signed.iter().map(|one| put(&one.key, &one.first)).collect();
+        let second: Vec<_> =
+            signed.iter().filter_map(|one| Some(put(&one.key, one.second.as_ref()?))).collect();
+        let newest: BTreeMap<_, _> =
+            signed.into_iter().map(|one| (one.key, one.second.unwrap_or(one.first))).collect();
+        let mut publishers = BTreeMap::new();
+        let mut samples = Samples::default();
+        for operations in [first, second] {
+            self.perform(Phase::Records, operations, &mut |_, operation| {
+                publishers.insert(key_of(&operation.operation), operation.node);
+                let success = matches!(operation.outcome(), Some(Outcome::PutValue(Ok(_))));
+                samples.add_judged(operation, success);
+            });
+        }
+        let held = self.held(&publishers, |world, node, key| {
+            let held = world.store(node).value(key, world.unix());
+            held.is_some_and(|held| newest.get(key) == Some(&held.record.value))
+        });
+        let get = newest.keys().map(|key| Operation::GetValue { key: key.clone(), quorum: None }).collect();
+        let get = self.perform_counted(Phase::Records, get, |_, operation| {
+            let expected = newest.get(&key_of(&operation.operation));
+            matches!(operation.outcome(), Some(Outcome::GetValue(Ok(found))) if Some(&found.best.value) == expected)
+        });
+        SignedReport { put: samples.stats(), held, get }
     }
 
     fn finish(self) -> RunReport {
@@ -331,6 +374,7 @@ impl Run<'_> {
         report.trace_hash = world.trace_hash().to_string();
         report.violations = world.violations().to_vec();
         report.charges = world.charges_of_all();
+        report.kinds = kinds(&world);
         report.memory_bytes = resident_bytes();
         report
     }
@@ -420,6 +464,22 @@ impl Run<'_> {
         };
         self.report.phases.push(ended);
     }
+}
+
+/// What each implementation's nodes did, if there is more than one.
+fn kinds(world: &World) -> Vec<KindCharges> {
+    let mut kinds: Vec<KindCharges> = Vec::new();
+    for node in world.nodes() {
+        let name = world.baseline(node).map_or("kadmos", |model| model.baseline().label());
+        let known = kinds.iter().position(|kind| kind.name == name);
+        let index = known.unwrap_or_else(|| {
+            kinds.push(KindCharges { name: name.into(), nodes: 0, charges: Charges::default() });
+            kinds.len() - 1
+        });
+        kinds[index].nodes += 1;
+        kinds[index].charges.add(&world.charges(node));
+    }
+    if kinds.len() > 1 { kinds } else { Vec::new() }
 }
 
 /// A key like a multihash: random bytes.

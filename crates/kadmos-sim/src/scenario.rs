@@ -226,7 +226,8 @@ impl WorldBuilder {
         self
     }
 
-    /// Whether each message is encoded and decoded on its way. Default: no, the values travel as they are.
+    /// Whether each message is encoded and decoded on its way, and nodes also take the records of the public network.
+    /// Default: no, the values travel as they are.
     #[must_use]
     pub fn wire(mut self, wire: bool) -> Self {
         self.wire = wire;
@@ -302,7 +303,7 @@ impl WorldBuilder {
             upkeep: self.upkeep,
             model: self.model,
             config: Arc::new(self.config),
-            validators: Arc::new(records::validators()),
+            validators: Arc::new(if self.wire { records::wire_validators() } else { records::validators() }),
             bootstrap: Vec::new(),
             plant: self.plant,
         };

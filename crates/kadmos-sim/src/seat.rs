@@ -119,6 +119,7 @@ impl Blueprint {
         let mut client = Client::new(baseline, info.peer.clone(), mode, bucket_size, seed);
         client.share_preimages(preimages());
         client.set_upkeep(self.upkeep);
+        client.set_validators(Arc::clone(&self.validators));
         client
     }
 }

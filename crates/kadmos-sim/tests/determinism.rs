@@ -3,8 +3,11 @@
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::time::Duration;
 
-use kadmos_sim::{Fact, RunConfig, diff, run, run::run_observed};
+use bytes::Bytes;
+use kadmos_core::Operation;
+use kadmos_sim::{Fact, NodeIndex, Ratio, RunConfig, World, diff, run, run::run_observed};
 
 fn config() -> RunConfig {
     RunConfig { nodes: 30, seed: 7, lookups: 30, records: 5, settle_secs: 620, ..RunConfig::default() }
@@ -36,12 +39,48 @@ fn trace_canary_random_map_other_hash() {
     assert!(divergence.is_some(), "the same is seen line by line");
 }
 
-/// Goal: the codec changes nothing. Method: the same run with values that travel as they are, and with bytes.
+/// Goal: the codec changes nothing. Method: the same run with values that travel as they are, and with bytes; without records,
+/// because over the wire there are more of them.
 #[test]
 #[cfg_attr(feature = "canary-random-map", ignore = "the canary breaks it, as it should")]
 fn trace_wire_same_hash() {
-    let config = RunConfig { settle_secs: 0, ..config() };
+    let config = RunConfig { settle_secs: 0, records: 0, ..config() };
     assert_eq!(hash(&config), hash(&RunConfig { wire: true, ..config.clone() }));
+
+    let records = |wire| {
+        let mut world = World::builder().nodes(30).seed(7).wire(wire).build().expect("valid settings");
+        assert!(world.run_until_idle(Duration::from_secs(60)));
+        let key = kadmos_sim::records::key(b"value");
+        let value = kadmos_sim::records::value(&key, 1);
+        for operation in [
+            Operation::Provide { key: Bytes::from_static(b"content") },
+            Operation::FindProviders { key: Bytes::from_static(b"content"), count: 1 },
+            Operation::PutValue { key: key.clone(), value },
+            Operation::GetValue { key, quorum: None },
+        ] {
+            world.start_operation(NodeIndex::new(9), operation);
+            assert!(world.run_until_idle(Duration::from_secs(60)));
+        }
+        world.trace_hash()
+    };
+    assert_eq!(records(true), records(false));
+}
+
+/// Goal: over the wire, nodes store and find records signed as on the public network, checked by the real validators, and a
+/// seed is still a run. Method: a run of both kinds of nodes, twice.
+#[test]
+#[cfg_attr(feature = "canary-random-map", ignore = "the canary breaks it, as it should")]
+fn wire_runs_have_signed_records() {
+    let config = RunConfig { wire: true, settle_secs: 0, records: 4, go_per_mille: 500, ..config() };
+    let report = run(&config, &mut |_| {}).expect("the configuration is sound");
+    let signed = report.signed.as_ref().expect("it was over the wire");
+    assert_eq!(signed.put.succeeded, Ratio { part: 6, whole: 6 }, "two of four are names, and put twice");
+    assert_eq!(signed.get.succeeded, Ratio { part: 4, whole: 4 });
+    assert!(signed.held.is_at_least_per_mille(990), "{}", signed.held);
+    assert_eq!(report.kinds.len(), 2);
+    assert_eq!(report.violations, [] as [String; 0]);
+    assert_eq!(hash(&config), report.trace_hash);
+    assert_eq!(run(&RunConfig { wire: false, ..config }, &mut |_| {}).expect("sound").signed, None);
 }
 
 /// Goal: watching changes nothing, and an observer can end a run. Method: count events, then break at the first

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kadmos_core::config::Mode;
-use kadmos_core::error::{Fault, OperationError, RequestFailure};
+use kadmos_core::error::{Fault, OperationError, PutValueError, RequestFailure};
 use kadmos_core::event::Eviction;
-use kadmos_core::message::{Request, Response};
+use kadmos_core::message::{Record, Request, Response};
 use kadmos_core::operation::{Cost, Outcome};
 use kadmos_core::routing::TableSnapshot;
 use kadmos_core::{
     Event, Input, InputError, Now, Operation, OperationId, OperationOptions, Output, Peer, PeerId, PeerInfo,
-    Preimages, Purpose, RequestId, Timestamp, Update,
+    Preimages, Purpose, RequestId, StoreId, Timestamp, Update, Validators,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
@@ -51,6 +51,10 @@ pub struct Client {
     backoffs: BTreeMap<PeerId, Timestamp>,
     pub(super) sizes: SizeEstimator,
     pub(super) refresh_at: Option<Timestamp>,
+    /// Store operations that have not ended, and what waits for each.
+    pub(super) stores: BTreeMap<StoreId, Option<Serial>>,
+    pub(super) next_store: u64,
+    pub(super) validators: Arc<Validators>,
     /// What go does unasked; the others do none of it.
     pub(super) upkeep: Upkeep,
     /// Whether it does anything unasked.
@@ -76,6 +80,8 @@ pub(super) enum Role {
     Probe,
     /// To a bootstrap peer, unasked, because the table is empty.
     Connect,
+    /// A better value, for one of the closest that does not have it.
+    Correct,
     /// To see whether a peer of the table still answers, before a refresh.
     Ping(Serial),
 }
@@ -86,9 +92,18 @@ impl Role {
             Self::Ask(serial) | Self::Contact(serial) | Self::Put(serial) | Self::Ping(serial) => {
                 Some(serial)
             }
-            Self::Probe | Self::Connect => None,
+            Self::Probe | Self::Connect | Self::Correct => None,
         }
     }
+}
+
+/// With what an operation begins.
+enum Begins {
+    AtOnce,
+    Contacting,
+    Walking,
+    ReadingOwn,
+    Refused(PutValueError),
 }
 
 /// A request under way.
@@ -123,11 +138,19 @@ impl Client {
             backoffs: BTreeMap::new(),
             sizes: SizeEstimator::default(),
             refresh_at: None,
+            stores: BTreeMap::new(),
+            next_store: 0,
+            validators: Arc::default(),
             upkeep: Upkeep::default(),
             keeps_up: true,
             preimages: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The rules for values. Default: none, which refuses every value.
+    pub fn set_validators(&mut self, validators: Arc<Validators>) {
+        self.validators = validators;
     }
 
     /// Whether it does anything unasked: refreshes, pings, looking for peers when it has few. Default: yes.
@@ -215,7 +238,11 @@ impl Client {
     pub fn purpose(&self, request: RequestId) -> Option<Purpose> {
         let role = self.requests.get(&request)?.role;
         let Some(serial) = role.serial() else {
-            return Some(if role == Role::Connect { Purpose::Upkeep } else { Purpose::Probe });
+            return Some(match role {
+                Role::Connect => Purpose::Upkeep,
+                Role::Correct => Purpose::Correction,
+                _ => Purpose::Probe,
+            });
         };
         if matches!(role, Role::Ping(_)) {
             return Some(Purpose::Probe);
@@ -285,8 +312,7 @@ impl Client {
                     return Err(InputError::UnknownRequest(request));
                 }
             }
-            // It never asks its store.
-            Input::Stored { id, .. } => return Err(InputError::UnknownStore(id)),
+            Input::Stored { id, reply } => self.stored(id, reply)?,
         }
         Ok(())
     }
@@ -349,14 +375,19 @@ impl Client {
                 let optimistic = optimistic.map(go::Thresholds::of);
                 (key, Goal::Provide(Publishing { optimistic, ..Publishing::default() }))
             }
-            Operation::GetValue { .. } | Operation::PutValue { .. } => {
+            // The Dart port's values are not modelled: no study compares them.
+            Operation::GetValue { .. } | Operation::PutValue { .. }
+                if self.baseline == Baseline::Original =>
+            {
                 let reason = "values are not modelled".into();
                 let outcome = Outcome::failed(kind, OperationError::Store { reason });
-                self.outputs.push_back(Output::Update {
-                    id,
-                    update: Update::Ended { outcome, cost: Cost::default() },
-                });
+                self.tell(id, Update::Ended { outcome, cost: Cost::default() });
                 return Ok(());
+            }
+            Operation::GetValue { key, quorum } => (key, self.getting(quorum)),
+            Operation::PutValue { key, value } => {
+                let record = Some(Record { key: key.clone(), value });
+                (key, Goal::Provide(Publishing { record, ..Publishing::default() }))
             }
         };
         let job = self.job(Some(id), kind, key, goal, options.deadline);
@@ -393,13 +424,30 @@ impl Client {
     pub(super) fn launch(&mut self, job: Job) {
         let serial = Serial(self.next_serial);
         self.next_serial += 1;
-        let is_bootstrap = matches!(job.goal, Goal::Bootstrap(_));
-        let is_upkeep = job.user.is_none();
+        let (key, user) = (job.key.clone(), job.user);
+        let begins = match &job.goal {
+            Goal::Bootstrap(_) if user.is_none() => Begins::AtOnce, // a refresh begins with the table
+            Goal::Bootstrap(_) => Begins::Contacting,
+            Goal::Provide(Publishing { record: Some(record), .. }) => {
+                match self.validators.validate(&key, &record.value, self.now.unix) {
+                    Ok(()) => Begins::ReadingOwn,
+                    Err(invalid) => Begins::Refused(PutValueError::Invalid { invalid }),
+                }
+            }
+            Goal::Value(_) => Begins::ReadingOwn,
+            Goal::Provide(_) if self.baseline != Baseline::Original => {
+                self.store_own_claim(key.clone());
+                Begins::Walking
+            }
+            _ => Begins::Walking,
+        };
         self.jobs.insert(serial, job);
-        match (is_bootstrap, is_upkeep) {
-            (true, true) => {} // a refresh begins with the table
-            (true, false) => self.begin_bootstrap(serial),
-            (false, _) => self.begin_walk(serial),
+        match begins {
+            Begins::AtOnce => {}
+            Begins::Contacting => self.begin_bootstrap(serial),
+            Begins::Walking => self.begin_walk(serial),
+            Begins::ReadingOwn => return self.read_own(serial, key),
+            Begins::Refused(error) => return self.refuse_put(serial, user, error),
         }
         self.advance(serial);
     }
@@ -438,7 +486,7 @@ impl Client {
     /// From the decision to send until a request has failed, dial and answer together.
     fn timeout(&self, role: Role) -> Duration {
         match self.baseline {
-            Baseline::GoOptimistic if matches!(role, Role::Put(_)) => go::PUT_TIMEOUT,
+            Baseline::GoOptimistic if matches!(role, Role::Put(_) | Role::Correct) => go::PUT_TIMEOUT,
             Baseline::Go | Baseline::GoOptimistic if matches!(role, Role::Probe | Role::Ping(_)) => {
                 go::CHECK_TIMEOUT
             }
@@ -495,7 +543,7 @@ impl Client {
         if self.baseline.is_go() && is_check && response.closer().is_empty() && self.table.len() >= go::K {
             // Source: `dht.go`, `lookupCheck`: it knows nobody, not even itself.
             self.evict(&to.peer, Eviction::Failed);
-        } else if !(self.baseline.is_go() && matches!(role, Role::Put(_))) {
+        } else if !(self.baseline.is_go() && matches!(role, Role::Put(_) | Role::Correct)) {
             self.table.answered(&to.peer, self.now.monotonic);
             self.admit(to.clone());
         }
@@ -564,7 +612,7 @@ impl Client {
         }
         if failure == RequestFailure::Unsupported {
             self.evict(&peer, Eviction::NotServer);
-        } else if self.baseline.is_go() && matches!(sent.role, Role::Put(_)) {
+        } else if self.baseline.is_go() && matches!(sent.role, Role::Put(_) | Role::Correct) {
             // Source: `routing.go`: what becomes of a record says nothing to the table.
         } else if self.table.failed(&peer) {
             self.evicted(peer.clone(), Eviction::Failed);
@@ -652,7 +700,11 @@ impl Client {
         self.outputs.push_back(Output::Update { id, update });
     }
 
-    fn emit_ended(&mut self, job: &Job, operation: OperationId, fault: Option<Fault>) {
+    pub(super) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn emit_ended(&mut self, job: &Job, operation: OperationId, fault: Option<Fault>) {
         let Cost { requests, failures, hops, elapsed } = self.cost(job);
         let kind = job.kind;
         self.outputs.push_back(Output::Event(Event::OperationEnded {
@@ -666,7 +718,7 @@ impl Client {
         }));
     }
 
-    fn cost(&self, job: &Job) -> Cost {
+    pub(super) fn cost(&self, job: &Job) -> Cost {
         let hops = job.hops.max(job.walk.as_ref().map_or(0, Walk::hops));
         let elapsed = self.now.monotonic.since(job.started);
         Cost { requests: job.requests, failures: job.failures, hops, elapsed }

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use kadmos_core::error::{BootstrapError, FindPeerError, OperationError, PublishReport, RequestFailure};
+use kadmos_core::error::{
+    BootstrapError, FindPeerError, GetValueError, OperationError, PublishReport, RequestFailure,
+};
+use kadmos_core::message::Record;
 use kadmos_core::operation::{Bootstrapped, ClosestPeers, OperationKind, Outcome};
 use kadmos_core::{Key, OperationId, Peer, PeerId, PeerInfo, Timestamp};
 
 use super::go::{RETURN_AFTER, Thresholds};
 use super::go_upkeep::Refresh;
+use super::values::Getting;
 use super::walk::Walk;
 
 /// An operation under way.
@@ -39,6 +43,7 @@ pub(super) enum Goal {
     Peer { id: PeerId, found: Option<PeerInfo>, answered: usize },
     Provide(Publishing),
     Providers { count: usize, seen: BTreeSet<PeerId> },
+    Value(Getting),
 }
 
 /// How far a bootstrap is.
@@ -57,6 +62,8 @@ pub(super) struct Joining {
 /// How far a provide is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Publishing {
+    /// The value that is put; `None` when a provider record is sent.
+    pub(super) record: Option<Record>,
     /// Set when the record is sent during the walk.
     pub(super) optimistic: Option<Thresholds>,
     /// Each holder and how the send ended, in the order of the sends.
@@ -102,7 +109,8 @@ impl Publishing {
         PublishReport {
             attempted: self.sends.len(),
             sent: sent.len(),
-            stored: 0,
+            // A put is answered, a provider record is not.
+            stored: if self.record.is_some() { sent.len() } else { 0 },
             holders: sent.into_iter().map(|(peer, _)| peer.clone()).collect(),
             failed: self
                 .sends
@@ -150,14 +158,20 @@ impl Job {
                 Outcome::FindPeer(Err(FindPeerError::NotFound { answered: *answered }))
             }
             Goal::Providers { seen, .. } => Outcome::FindProviders(Ok(seen.len())),
-            Goal::Provide(publishing) if publishing.sends.is_empty() => Outcome::Provide(Err(if expired {
-                OperationError::TimedOut
-            } else {
-                OperationError::NoPeers
+            Goal::Value(getting) => {
+                let not_found = GetValueError::NotFound { answered: getting.answered };
+                Outcome::GetValue(getting.found().ok_or(not_found))
             }
-            .into())),
             // Whatever became of the sends: neither go nor rust-libp2p tells their users.
-            Goal::Provide(publishing) => Outcome::Provide(Ok(publishing.report())),
+            Goal::Provide(publishing) => {
+                let error = if expired { OperationError::TimedOut } else { OperationError::NoPeers };
+                match (&publishing.record, publishing.sends.is_empty()) {
+                    (None, true) => Outcome::Provide(Err(error.into())),
+                    (None, false) => Outcome::Provide(Ok(publishing.report())),
+                    (Some(_), true) => Outcome::PutValue(Err(error.into())),
+                    (Some(_), false) => Outcome::PutValue(Ok(publishing.report())),
+                }
+            }
         }
     }
 }

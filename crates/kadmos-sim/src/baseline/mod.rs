@@ -1,12 +1,13 @@
-//! The clients that others run, modelled from their public sources, in the same world as ours.
+//! What others run, servers and clients, modelled from their public sources, in the same world as ours.
 //!
 //! A [`Client`] has the same contract as [`kadmos_core::Node`]: facts in, effects out, time as an argument. It differs
 //! in policy only: whom to ask, how many at once, how long to wait, when to stop, to whom to publish, whom to
 //! forget. Messages, tables, answers to others and the network are the same for all. Each policy's file names
 //! the sources that it models; what is left out is said here:
 //!
-//! - Values are neither put nor got: no study compares them.
-//! - A client does not keep its own provider records; none of the studies asks a client for its own content.
+//! - The original's values are neither put nor got: no study compares them.
+//! - A search for providers does not ask the own store; no study lets a node look for what it holds.
+//! - Servers answer by our own responder: answering is the wire's job, and no policy.
 //! - All contact every bootstrap peer that they know, because this is the program's part and not the library's.
 
 mod candidates;
@@ -22,6 +23,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod values;
 mod walk;
 
 use std::fmt;

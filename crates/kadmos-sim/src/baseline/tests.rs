@@ -1,6 +1,7 @@
 //! The modelled clients against a small network that answers truly, in virtual time.
 
 mod upkeep;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use kadmos_core::config::{Config, Mode};
 use kadmos_core::error::RequestFailure;
-use kadmos_core::message::{Request, Response};
+use kadmos_core::message::{Record, Request, Response};
 use kadmos_core::operation::{Cost, Outcome};
+use kadmos_core::record::{StoreReply, StoreRequest, StoredValue};
 use kadmos_core::{
     Input, Key, Now, Operation, OperationId, OperationOptions, Output, Peer, PeerId, PeerInfo, RequestId,
     Timestamp, UnixTime, Update,
@@ -45,6 +47,10 @@ struct Bench {
     /// Servers that took an ADD_PROVIDER, in order.
     holders: Vec<PeerInfo>,
     providers: Vec<PeerInfo>,
+    /// What servers hold, by server.
+    values: BTreeMap<PeerId, Bytes>,
+    /// What the node's own store holds.
+    own: Option<StoredValue>,
     sends: Vec<(Timestamp, PeerId)>,
     updates: Vec<(Timestamp, Update)>,
 }
@@ -74,6 +80,8 @@ impl Bench {
             cancelled: BTreeSet::new(),
             holders: Vec::new(),
             providers: Vec::new(),
+            values: BTreeMap::new(),
+            own: None,
             sends: Vec::new(),
             updates: Vec::new(),
         };
@@ -108,7 +116,13 @@ impl Bench {
                     self.cancelled.insert(request);
                 }
                 Output::Update { update, .. } => self.updates.push((self.now, update)),
-                Output::Store { .. } => panic!("a modelled client has no store"),
+                Output::Store { id, request } => {
+                    let reply = match request {
+                        StoreRequest::Value { .. } => StoreReply::Value(self.own.clone()),
+                        _ => StoreReply::Written,
+                    };
+                    self.push(Duration::ZERO, Input::Stored { id, reply });
+                }
                 Output::TableChanged { .. } | Output::Event(_) => {}
             }
         }
@@ -139,7 +153,18 @@ impl Bench {
                 self.holders.push(to);
                 return self.push(connect, Input::Flushed(request));
             }
-            other => panic!("a modelled client does not send {other:?}"),
+            Request::GetValue { key } => {
+                let record = self
+                    .values
+                    .get(&to.peer.id)
+                    .map(|value| Record { key: key.clone(), value: value.clone() });
+                Response::GetValue { record, received: None, closer }
+            }
+            Request::PutValue { record } => {
+                self.values.insert(to.peer.id, record.value.clone());
+                Response::PutValue { record: Some(record.clone()) }
+            }
+            Request::Ping => panic!("a modelled node does not send PING"),
         };
         self.push(connect + ANSWER, Input::Answered { request, response });
     }

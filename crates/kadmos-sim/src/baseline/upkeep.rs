@@ -49,8 +49,22 @@ impl Client {
         closer: &[PeerInfo],
     ) {
         let Some(job) = self.jobs.get_mut(&serial) else { return };
+        if let Role::Put(_) = role {
+            // A value is answered.
+            if let Goal::Provide(publishing) = &mut job.goal {
+                publishing.ended(&from.peer, Ok(()));
+            }
+            return;
+        }
         if let Some(walk) = &mut job.walk {
             walk.answered(&from.peer, closer);
+        }
+        if let (Goal::Value(getting), Response::GetValue { record, .. }) = (&mut job.goal, response) {
+            getting.answered += 1;
+            if let Some(record) = record {
+                self.note_value(serial, Some(&from.peer), record);
+            }
+            return;
         }
         let user = job.user;
         let mut news = Vec::new();
@@ -84,7 +98,7 @@ impl Client {
                     }
                 }
             }
-            Goal::Closest(_) | Goal::Provide(_) => {}
+            Goal::Closest(_) | Goal::Provide(_) | Goal::Value(_) => {}
         }
         if let Some(id) = user {
             news.into_iter().for_each(|provider| self.tell(id, Update::Provider(provider)));
@@ -110,6 +124,7 @@ impl Client {
                 let key = job.key.clone();
                 let message = match job.goal {
                     Goal::Providers { .. } => Request::GetProviders { key },
+                    Goal::Value(_) => Request::GetValue { key },
                     _ => Request::FindNode { key },
                 };
                 to_ask.push((info, message));
@@ -134,6 +149,7 @@ impl Client {
         match &job.goal {
             Goal::Providers { count, seen } => *count > 0 && seen.len() >= *count,
             Goal::Peer { found, .. } => found.is_some(),
+            Goal::Value(getting) => getting.is_enough(),
             Goal::Provide(publishing) => {
                 let (Some(thresholds), Some(Walk::Go(walk))) = (publishing.optimistic, &job.walk) else {
                     return false;
@@ -175,6 +191,7 @@ impl Client {
                 publishing.queue.reverse(); // they are popped, nearest first
             }
             Goal::Bootstrap(joining) => joining.looked_up += 1,
+            Goal::Value(getting) => getting.closest = if complete { closest } else { Vec::new() },
             Goal::Peer { .. } | Goal::Providers { .. } => {}
         }
         if let Walk::Go(walk) = &walk
@@ -183,7 +200,7 @@ impl Client {
             let now = self.now.monotonic;
             let prefix_len = self.table.prefix_len(&target);
             self.upkeep.refreshed(prefix_len, now);
-            if matches!(job.goal, Goal::Providers { .. } | Goal::Peer { .. }) {
+            if matches!(job.goal, Goal::Providers { .. } | Goal::Peer { .. } | Goal::Value(_)) {
                 return;
             }
             let closest = walk.closest_of_all();
@@ -207,6 +224,10 @@ impl Client {
                     self.finish(serial, false);
                 }
             }
+            Goal::Value(_) => {
+                self.correct(serial);
+                self.finish(serial, false);
+            }
             Goal::Closest(_) | Goal::Peer { .. } | Goal::Providers { .. } => self.finish(serial, false),
         }
     }
@@ -217,7 +238,10 @@ impl Client {
         let Some(job) = self.jobs.get_mut(&serial) else { return };
         let Goal::Provide(publishing) = &mut job.goal else { return };
         publishing.sends.push((to.peer.clone(), None));
-        let message = Request::AddProvider { key: job.key.clone(), providers: vec![provider] };
+        let message = match &publishing.record {
+            Some(record) => Request::PutValue { record: record.clone() },
+            None => Request::AddProvider { key: job.key.clone(), providers: vec![provider] },
+        };
         self.ask(Role::Put(serial), to, message);
     }
 
