@@ -8,6 +8,7 @@ use super::bucket::{Bucket, Nearest};
 use crate::addr::AddrList;
 use crate::config::Mode;
 use crate::key::Key;
+use crate::limits::CLIENTS_MAX;
 use crate::peer::{Peer, PeerId, PeerInfo};
 
 /// The table as requests are answered from it: our own identity, the buckets, and the addresses of connected peers
@@ -131,6 +132,25 @@ impl TableSnapshot {
             self.buckets.pop();
         }
         taken
+    }
+
+    /// Remembers a connected peer that does not serve, so that FIND_NODE for it can be answered. Bounded by
+    /// [`CLIENTS_MAX`]: further ones are not remembered. Returns whether the view changed.
+    pub fn add_client(&mut self, info: PeerInfo) -> bool {
+        let known = self.clients.get(&info.peer.id);
+        if info.addrs.is_empty()
+            || known == Some(&info)
+            || (known.is_none() && self.clients.len() >= CLIENTS_MAX)
+        {
+            return false;
+        }
+        Arc::make_mut(&mut self.clients).insert(info.peer.id, info);
+        true
+    }
+
+    /// Forgets such a peer. Returns whether the view changed.
+    pub fn remove_client(&mut self, id: &PeerId) -> bool {
+        self.clients.contains_key(id) && Arc::make_mut(&mut self.clients).remove(id).is_some()
     }
 
     /// Sets whether the local node serves; returns whether that changed.

@@ -8,7 +8,6 @@ use super::snapshot::TableSnapshot;
 use crate::addr::AddrList;
 use crate::config::{Mode, TableConfig};
 use crate::key::Key;
-use crate::limits::CLIENTS_MAX;
 use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::time::Timestamp;
 
@@ -184,22 +183,14 @@ impl Table {
     }
 
     /// Remembers a connected peer that does not serve, so that FIND_NODE for it can be answered. Bounded by
-    /// [`CLIENTS_MAX`]: further ones are not remembered. Returns whether the view changed.
+    /// [`crate::limits::CLIENTS_MAX`]: further ones are not remembered. Returns whether the view changed.
     pub fn add_client(&mut self, info: PeerInfo) -> bool {
-        let known = self.view.clients.get(&info.peer.id);
-        if info.addrs.is_empty()
-            || known == Some(&info)
-            || (known.is_none() && self.view.clients.len() >= CLIENTS_MAX)
-        {
-            return false;
-        }
-        Arc::make_mut(&mut self.view.clients).insert(info.peer.id, info);
-        true
+        self.view.add_client(info)
     }
 
     /// Forgets such a peer. Returns whether the view changed.
     pub fn remove_client(&mut self, id: &PeerId) -> bool {
-        self.view.clients.contains_key(id) && Arc::make_mut(&mut self.view.clients).remove(id).is_some()
+        self.view.remove_client(id)
     }
 }
 
@@ -209,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::limits::CLIENTS_MAX;
 
     fn peer(seed: u32) -> PeerInfo {
         let mut digest = [0; 32];
