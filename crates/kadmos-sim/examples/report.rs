@@ -1,5 +1,5 @@
 //! Runs a network and prints its report:
-//! `cargo run --release -p kadmos-sim --example report -- NODES SEED LOOKUPS K SETTLE_SECS [oracle] [amino] [wire]`.
+//! `cargo run --release -p kadmos-sim --example report -- NODES SEED LOOKUPS K SETTLE_SECS [oracle] [amino] [wire] [half-go]`.
 
 use kadmos_sim::{Model, RunConfig, RunError, run};
 
@@ -13,6 +13,7 @@ fn main() -> Result<(), RunError> {
     config.lookups = numbers.next().unwrap_or(config.lookups);
     config.k = numbers.next().map_or(config.k, |k| k as usize);
     config.settle_secs = numbers.next().map_or(config.settle_secs, u64::from);
+    config.go_per_mille = if has("half-go") { 500 } else { 0 };
     if has("amino") {
         config.model = Model::amino();
     }

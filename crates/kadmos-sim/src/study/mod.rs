@@ -32,7 +32,8 @@ pub use self::report::{Cell, Check, Figure, Row, Series, StudyReport, Table};
 pub use self::stats::Estimate;
 use crate::oracle::Ratio;
 
-/// The studies there are.
+/// The studies there are. More will come, of Sybil attacks and of sweeping reprovides first; their names are unknown until
+/// then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
