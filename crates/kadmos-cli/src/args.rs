@@ -365,6 +365,42 @@ pub(crate) enum Sim {
     Replay(SimReplay),
     /// Run worlds drawn from seeds, with faults, and see whether all is well afterwards
     Check(SimCheck),
+    /// Put a network of ours, mixed with go's, to a trial with thresholds that can fail
+    Trial(SimTrial),
+}
+
+/// `kadmos sim trial`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Trials:
+  join       through three nodes, all know their neighbourhood in ten minutes
+  churn      servers come and go, a quarter of the ids in circulation is dead
+  mute       six of ten servers take connections and answer nothing
+  merge      five times as many servers join, and die at once
+  partition  half of the network is cut off for half an hour
+  clocks     wall clocks are set by two days
+
+Examples:
+  kadmos sim trial join                      300 servers, half of them go's; seconds
+  kadmos sim trial churn --full              1,000 servers for 24 hours; minutes
+
+Exits 0 when every bar holds, 1 when one does not.")]
+pub(crate) struct SimTrial {
+    /// Which trials [default: all]
+    #[arg(value_name = "TRIAL")]
+    pub(crate) trials: Vec<kadmos_sim::trial::TrialName>,
+    /// 1,000 servers and 24 hours instead of 300 and 6
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Whatever happens by chance is drawn from it
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Servers that stay [default: 300, with --full 1000]
+    #[arg(long)]
+    pub(crate) servers: Option<u32>,
+    /// Servers of a hundred that run go's policy
+    #[arg(long, default_value_t = 50)]
+    pub(crate) go_percent: u32,
 }
 
 /// `kadmos sim check`

@@ -32,6 +32,7 @@ mod seat;
 mod serving;
 pub mod study;
 pub mod trace;
+pub mod trial;
 mod wire;
 pub mod world;
 

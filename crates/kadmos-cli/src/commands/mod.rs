@@ -8,3 +8,4 @@ pub(crate) mod put;
 pub(crate) mod sim;
 pub(crate) mod sim_check;
 pub(crate) mod sim_study;
+pub(crate) mod sim_trial;

@@ -40,6 +40,7 @@ pub(crate) fn run(command: &Sim, output: &mut Output) -> Result<(), Failure> {
         Sim::Study(args) => super::sim_study::run(args, output),
         Sim::Replay(args) => super::sim_study::run_replay(args, output),
         Sim::Check(args) => super::sim_check::run(args, output),
+        Sim::Trial(args) => super::sim_trial::run(args, output),
     }
 }
 

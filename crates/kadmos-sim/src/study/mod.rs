@@ -26,6 +26,7 @@ use kadmos_core::ConfigError;
 use kadmos_core::error::Fault;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::arena::random_key;
 pub use self::folder::{FolderError, write_folder};
 pub use self::plot::{PlotError, svg};
 pub use self::report::{Cell, Check, Figure, Row, Series, StudyReport, Table};
