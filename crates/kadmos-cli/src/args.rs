@@ -401,6 +401,9 @@ pub(crate) struct SimTrial {
     /// Servers of a hundred that run go's policy
     #[arg(long, default_value_t = 50)]
     pub(crate) go_percent: u32,
+    /// Trials at a time [default: number of processors]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
 }
 
 /// `kadmos sim check`

@@ -23,11 +23,6 @@ const MARGIN: f64 = 1.0;
 /// A crate this far above its floor, in points, should have it raised.
 const SLACK: f64 = 3.0;
 
-/// The stage: measures and compares.
-pub(super) fn run(repo: &Repo, limit: &Limit) -> Result<String, Failure> {
-    measure(repo, limit, false)
-}
-
 /// Runs the tests instrumented, prints lines covered per crate, and compares them with the floors; or, with
 /// `raise`, raises the floors to what was measured.
 pub(crate) fn measure(repo: &Repo, limit: &Limit, raise: bool) -> Result<String, Failure> {
@@ -52,6 +47,9 @@ pub(crate) fn measure(repo: &Repo, limit: &Limit, raise: bool) -> Result<String,
     };
     let selection = ["--workspace", "--exclude", "xtask", "--exclude", INTEROP, "--locked"];
     let mut tests = repo.cargo(["nextest", "run"]);
+    if repo.ci {
+        tests.args(["--profile", "ci"]);
+    }
     instrument(tests.args(selection))?;
     run_command(&mut tests, limit)?;
     let mut list =

@@ -3,6 +3,7 @@
 mod coverage;
 mod devnet;
 mod fuzz;
+mod lab;
 mod lint;
 mod nostd;
 mod peers;
@@ -39,7 +40,11 @@ pub(crate) const STAGES: [Stage; 14] = [
     Stage { name: "nostd", about: "kadmos-core linked and run without std", run: nostd::run_check },
     Stage { name: "clippy", about: "lints of all targets, and of each library alone", run: lint::clippy },
     Stage { name: "docs", about: "documentation without warnings, private items included", run: lint::docs },
-    Stage { name: "tests", about: "unit and integration tests of the workspace", run: tests::nextest },
+    Stage {
+        name: "tests",
+        about: "unit and integration tests, and the lines they run against xtask/coverage.toml",
+        run: tests::all,
+    },
     Stage { name: "doctests", about: "examples in the documentation", run: tests::doctests },
     Stage { name: "demo", about: "`cargo xtask demo --once`", run: demo::stage },
     Stage {
@@ -53,14 +58,14 @@ pub(crate) const STAGES: [Stage; 14] = [
         run: peers::interop,
     },
     Stage {
-        name: "coverage",
-        about: "lines run by the tests, per crate, against xtask/coverage.toml",
-        run: coverage::run,
-    },
-    Stage {
         name: "sim",
         about: "simulator: recall, messages, equal hashes of two runs and two profiles, a canary that breaks them",
         run: sim::run,
+    },
+    Stage {
+        name: "lab",
+        about: "laboratory: 200 seeds checked, the model against published times, trials with thresholds",
+        run: lab::run,
     },
     Stage { name: "fuzz", about: "each fuzz target for 10 s", run: fuzz::run_targets },
 ];
@@ -98,7 +103,7 @@ mod select_tests {
     fn stages_are_selected_in_their_own_order() {
         assert_eq!(selected(&[], None), names());
         assert_eq!(selected(&["docs", "fmt"], None), ["fmt", "docs"]);
-        assert_eq!(selected(&[], Some("sim")), ["sim", "fuzz"]);
+        assert_eq!(selected(&[], Some("sim")), ["sim", "lab", "fuzz"]);
         let error = select(&["tset".into()], None).unwrap_err();
         assert_eq!(error.code(), 2);
         assert!(error.to_string().contains("tests"), "{error}");

@@ -1,5 +1,6 @@
 //! The test suites.
 
+use super::coverage;
 use crate::failure::Failure;
 use crate::process::{Limit, run};
 use crate::repo::Repo;
@@ -7,14 +8,11 @@ use crate::repo::Repo;
 /// The package whose tests need foreign programs; it has a stage of its own.
 pub(super) const INTEROP: &str = "kadmos-interop";
 
-/// Unit and integration tests; nextest prints how many.
-pub(super) fn nextest(repo: &Repo, limit: &Limit) -> Result<String, Failure> {
-    let mut command = repo.cargo(["nextest", "run", "--workspace", "--exclude", INTEROP, "--locked"]);
-    if repo.ci {
-        command.args(["--profile", "ci"]);
-    }
-    run(&mut command, limit)?;
-    Ok(String::new())
+/// Unit and integration tests: those of this program as they are, all others instrumented, so that each runs once and the
+/// lines it runs are counted.
+pub(super) fn all(repo: &Repo, limit: &Limit) -> Result<String, Failure> {
+    run(&mut repo.cargo(["nextest", "run", "--package", "xtask", "--locked"]), limit)?;
+    coverage::measure(repo, limit, false)
 }
 
 /// Examples in the documentation, which nextest does not run.

@@ -43,7 +43,7 @@ struct Summary {
 
 /// Runs `kadmos sim check`.
 pub(crate) fn run(args: &SimCheck, output: &mut Output) -> Result<(), Failure> {
-    let jobs = usize::from(args.jobs.unwrap_or_else(cores));
+    let jobs = usize::from(args.jobs.unwrap_or_else(super::cores));
     let began = Instant::now();
     let mut told = began;
     let mut done = 0;
@@ -141,8 +141,4 @@ fn save(folder: &Path, report: &CheckReport) -> Result<String, Failure> {
             format_args!("cannot save a case: {error}; choose another --save"),
         )),
     }
-}
-
-fn cores() -> u16 {
-    std::thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
 }

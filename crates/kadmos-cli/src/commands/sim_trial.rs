@@ -1,6 +1,6 @@
 //! `kadmos sim trial`: what a network of ours must bear, with thresholds that can fail.
 
-use kadmos_sim::trial::{TrialConfig, TrialError, TrialName, TrialProgress, run_trial};
+use kadmos_sim::trial::{TrialConfig, TrialError, TrialName, TrialNews, TrialProgress, run_trials};
 
 use super::live::{Live, bar};
 use crate::args::SimTrial;
@@ -16,16 +16,28 @@ pub(crate) fn run(args: &SimTrial, output: &mut Output) -> Result<(), Failure> {
         go_percent: args.go_percent,
     };
     let trials = if args.trials.is_empty() { TrialName::ALL } else { &args.trials };
+    let jobs = usize::from(args.jobs.unwrap_or_else(super::cores));
+    let mut live = Live::new();
     let mut missed = Vec::new();
-    for trial in trials {
-        let mut live = Live::new();
-        let report = run_trial(*trial, &config, &mut |now| live.show(|| vec![line(now)]))?;
-        live.clear();
-        output.print(&report, |to, _| writeln!(to, "{report}"))?;
-        if !report.passed() {
-            missed.push(trial.label());
-        }
-    }
+    let mut failed = Ok(());
+    run_trials(trials, &config, jobs, &mut |news| {
+        failed = match news {
+            TrialNews::Progress(now) => {
+                live.show(|| vec![line(&now)]);
+                Ok(())
+            }
+            TrialNews::Ended(Ok(report)) => {
+                live.clear();
+                if !report.passed() {
+                    missed.push(report.trial.label());
+                }
+                output.print(&report, |to, _| writeln!(to, "{report}"))
+            }
+            TrialNews::Ended(Err(error)) => Err(error.into()),
+        };
+        failed.is_ok()
+    });
+    failed?;
     if missed.is_empty() {
         return Ok(());
     }

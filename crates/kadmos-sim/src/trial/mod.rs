@@ -10,6 +10,8 @@ mod report;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use kadmos_core::ConfigError;
@@ -41,9 +43,9 @@ pub enum TrialName {
 }
 
 impl TrialName {
-    /// All of them.
+    /// All of them, the longest first.
     pub const ALL: &[Self] =
-        &[Self::Join, Self::Churn, Self::Mute, Self::Merge, Self::Partition, Self::Clocks];
+        &[Self::Churn, Self::Partition, Self::Clocks, Self::Merge, Self::Mute, Self::Join];
 
     /// Stable label.
     pub const fn label(self) -> &'static str {
@@ -186,6 +188,52 @@ pub fn run_trial(
     Ok(TrialReport::new(name, config, servers, bars, facts, &world, began.elapsed()))
 }
 
+/// What [`run_trials`] tells.
+#[derive(Debug)]
+pub enum TrialNews {
+    /// One goes on.
+    Progress(TrialProgress),
+    /// One has ended.
+    Ended(Result<TrialReport, TrialError>),
+}
+
+/// Runs several trials, `jobs` of them at a time, and tells of each what [`run_trial`] does, in the order in which they
+/// end. `told` returns whether to go on; those under way are ended first if not.
+pub fn run_trials(
+    names: &[TrialName],
+    config: &TrialConfig,
+    jobs: usize,
+    told: &mut dyn FnMut(TrialNews) -> bool,
+) {
+    let next = AtomicUsize::new(0);
+    let (sender, news) = sync_channel(jobs.max(1));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.clamp(1, names.len().max(1)) {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut progress = |now: &TrialProgress| {
+                        // A reader that has gone shows when the report is sent.
+                        let _ = sender.try_send(TrialNews::Progress(*now));
+                    };
+                    let ended = run_trial(*name, config, &mut progress);
+                    if sender.send(TrialNews::Ended(ended)).is_err() {
+                        break; // nobody listens any more
+                    }
+                }
+            });
+        }
+        drop(sender);
+        // The receiver is dropped before the threads are waited for, so that none waits for it.
+        let news = news;
+        for one in &news {
+            if !told(one) {
+                break;
+            }
+        }
+    });
+}
+
 /// What a trial is run by.
 struct Stage<'a> {
     name: TrialName,
@@ -266,6 +314,22 @@ mod tests {
     }
 
     #[test]
+    fn trials_run_beside_each_other_and_each_is_told_once() {
+        let config = TrialConfig { servers: Some(40), ..TrialConfig::default() };
+        let (mut ended, mut progress) = (Vec::new(), 0);
+        run_trials(&[TrialName::Join, TrialName::Join], &config, 2, &mut |news| {
+            match news {
+                TrialNews::Progress(_) => progress += 1,
+                TrialNews::Ended(report) => ended.push(report.unwrap().bars),
+            }
+            true
+        });
+        assert_eq!(ended.len(), 2);
+        assert_eq!(ended[0], ended[1]);
+        assert!(progress > 0);
+    }
+
+    #[test]
     fn a_bar_can_fail() {
         let config = TrialConfig { servers: Some(40), ..TrialConfig::default() };
         let mut report = run_trial(TrialName::Join, &config, &mut |_| {}).unwrap();
@@ -281,6 +345,6 @@ mod tests {
         let go = refused(TrialConfig { go_percent: 91, ..TrialConfig::default() });
         assert!(go.to_string().contains("91"), "{go}");
         let unknown = "walk".parse::<TrialName>().unwrap_err().to_string();
-        assert!(unknown.contains("\"walk\"") && unknown.contains("join, churn"), "{unknown}");
+        assert!(unknown.contains("\"walk\"") && unknown.contains("churn, partition"), "{unknown}");
     }
 }
