@@ -543,6 +543,12 @@ pub(crate) struct SimRun {
     /// Provider records to announce and find, and values to put and get
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) records: u32,
+    /// Seconds of virtual time between the last join and the first lookup
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) settle: u32,
+    /// Begin with full tables instead of joining: what takes too long in a large network
+    #[arg(long)]
+    pub(crate) oracle_start: bool,
     /// Encode and decode each message on its way
     #[arg(long)]
     pub(crate) wire: bool,

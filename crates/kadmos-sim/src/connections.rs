@@ -31,7 +31,11 @@ impl Side {
 }
 
 /// A connection, being dialled or up.
+///
+/// Large worlds have a million and nearly every event reads one that is in no cache: what all events read comes first, and
+/// fits in one cache line.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Connection {
     ends: [End; 2],
     /// One direction, in nanoseconds: half the round trip.
@@ -40,6 +44,11 @@ pub(crate) struct Connection {
     pub(crate) used_at: Timestamp,
     /// Requests of both sides that have not ended.
     pub(crate) in_flight: u32,
+    generation: u32,
+    /// By end: requests that wait for the handshake, in order.
+    waiting: [Vec<Waiting>; 2],
+    /// By end: what the node at the other end may still ask of this one.
+    budgets: [Option<PeerBudget>; 2],
 }
 
 /// What one node knows of a connection.
@@ -52,10 +61,6 @@ pub(crate) struct End {
     pub(crate) up: bool,
     /// When it was.
     pub(crate) up_at: Timestamp,
-    /// Requests that wait for the handshake, in order.
-    pub(crate) waiting: Vec<Waiting>,
-    /// What the node at the other end may still ask of this one.
-    pub(crate) budget: Option<PeerBudget>,
 }
 
 /// A request that waits for a handshake.
@@ -74,6 +79,16 @@ impl Connection {
         &mut self.ends[side as usize]
     }
 
+    /// The requests of `side` that wait for the handshake.
+    pub(crate) fn waiting_mut(&mut self, side: Side) -> &mut Vec<Waiting> {
+        &mut self.waiting[side as usize]
+    }
+
+    /// What the node at the other end may still ask of `side`; made when it first asks.
+    pub(crate) fn budget(&mut self, side: Side, make: impl FnOnce() -> PeerBudget) -> &mut PeerBudget {
+        self.budgets[side as usize].get_or_insert_with(make)
+    }
+
     /// The end that is `node`'s.
     pub(crate) fn side_of(&self, node: NodeIndex) -> Side {
         if self.ends[0].node == node { Side::Dialler } else { Side::Listener }
@@ -82,15 +97,16 @@ impl Connection {
 
 impl End {
     fn new(node: NodeIndex) -> Self {
-        Self { node, dialled: false, up: false, up_at: Timestamp::ZERO, waiting: Vec::new(), budget: None }
+        Self { node, dialled: false, up: false, up_at: Timestamp::ZERO }
     }
 }
 
 /// All connections of a world, and by node who is connected to whom.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
-    slots: Vec<(u32, Option<Connection>)>,
-    free: Vec<u32>,
+    slots: Vec<Option<Connection>>,
+    /// Empty slots, and the generation of the next connection in each.
+    free: Vec<(u32, u32)>,
     /// By node: the other node and the connection, sorted by node.
     by_node: Vec<Vec<(NodeIndex, ConnectionId)>>,
 }
@@ -109,22 +125,23 @@ impl Connections {
         one_way_nanos: u64,
         now: Timestamp,
     ) -> ConnectionId {
-        let connection = Connection {
+        let (slot, generation) = match self.free.pop() {
+            Some(free) => free,
+            None => {
+                self.slots.push(None);
+                (self.slots.len() as u32 - 1, 0) // bounded by nodes squared, and memory ends long before 2^32
+            }
+        };
+        self.slots[slot as usize] = Some(Connection {
             ends: [End { dialled: true, ..End::new(dialler) }, End::new(listener)],
             one_way_nanos,
             used_at: now,
             in_flight: 0,
-        };
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.slots.push((0, None));
-                self.slots.len() as u32 - 1 // bounded by nodes squared, and memory ends long before 2^32
-            }
-        };
-        let (generation, place) = &mut self.slots[slot as usize];
-        *place = Some(connection);
-        let id = ConnectionId { slot, generation: *generation };
+            generation,
+            waiting: [Vec::new(), Vec::new()],
+            budgets: [None, None],
+        });
+        let id = ConnectionId { slot, generation };
         for (node, peer) in [(dialler, listener), (listener, dialler)] {
             let links = &mut self.by_node[node.as_usize()];
             let index = links.partition_point(|(known, _)| *known < peer);
@@ -143,25 +160,22 @@ impl Connections {
 
     /// The connection, unless it is gone.
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        let (generation, connection) = self.slots.get_mut(id.slot as usize)?;
-        if *generation == id.generation { connection.as_mut() } else { None }
+        self.slots
+            .get_mut(id.slot as usize)?
+            .as_mut()
+            .filter(|connection| connection.generation == id.generation)
     }
 
     /// As [`Connections::get_mut`], to look at.
     pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection> {
-        let (generation, connection) = self.slots.get(id.slot as usize)?;
-        if *generation == id.generation { connection.as_ref() } else { None }
+        self.slots.get(id.slot as usize)?.as_ref().filter(|connection| connection.generation == id.generation)
     }
 
     /// Forgets a connection.
     pub(crate) fn close(&mut self, id: ConnectionId) -> Option<Connection> {
-        let (generation, place) = self.slots.get_mut(id.slot as usize)?;
-        if *generation != id.generation {
-            return None;
-        }
-        let connection = place.take()?;
-        *generation += 1;
-        self.free.push(id.slot);
+        self.get(id)?;
+        let connection = self.slots[id.slot as usize].take()?;
+        self.free.push((id.slot, id.generation + 1));
         let [a, b] = &connection.ends;
         self.unlink(id, a.node, b.node);
         Some(connection)
@@ -199,7 +213,15 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::{offset_of, size_of};
+
     use super::*;
+
+    #[test]
+    fn what_every_event_reads_fits_in_a_cache_line() {
+        assert!(offset_of!(Connection, waiting) <= 64);
+        assert_eq!(size_of::<Option<Connection>>(), size_of::<Connection>());
+    }
 
     #[test]
     fn connection_is_found_from_both_sides_until_closed() {

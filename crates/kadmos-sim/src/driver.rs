@@ -299,9 +299,10 @@ impl World {
             self.transmit(id, side, request, message);
             return;
         }
-        end.waiting.push(Waiting { request, message });
+        let has_dialled = std::mem::replace(&mut end.dialled, true);
+        connection.waiting_mut(side).push(Waiting { request, message });
         // The peer's own dial is under way, but nothing of it has arrived here: this node dials too.
-        if !std::mem::replace(&mut end.dialled, true) && self.is_running(peer) {
+        if !has_dialled && self.is_running(peer) {
             let handshake = round_trip * self.handshake(node, peer);
             self.queue.push(now + handshake, Event::Up { connection: id, side });
         }
@@ -376,7 +377,7 @@ impl World {
             return; // both had dialled, and the other's dial was faster
         }
         end.up_at = now;
-        let waiting = std::mem::take(&mut end.waiting);
+        let waiting = std::mem::take(connection.waiting_mut(side));
         // Identify's stream opens first, and takes a round trip.
         self.queue.push(self.now + round_trip, Event::Identified { connection: id, side });
         for Waiting { request, message } in waiting {

@@ -5,16 +5,32 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use kadmos_core::Timestamp;
 
+/// How many nanoseconds a slot of the wheel spans, as a power of two: a millisecond, in which a large world has a few
+/// dozen events.
+const SLOT_BITS: u32 = 20;
+/// Slots of the wheel: more than a second in all, and so every message's way.
+const SLOTS: usize = 1 << 10;
+const WORDS: usize = SLOTS / 64;
+
 /// Events ordered by time; those of one instant in the order in which they were pushed.
 ///
-/// The heap moves 24-byte keys; the events lie in a slab beside it. Time-outs, which are many, wait long and mostly
-/// find their work done, need no heap: they are pushed in the order in which they are due.
-/// Cost: O(log n) per push and pop, O(1) for time-outs.
+/// Each kind of wait has its own place. What is due within a second, nearly all messages, goes into a wheel of slots, each
+/// sorted when its turn comes. Time-outs, which are many, wait long and mostly find their work done, are pushed in the
+/// order in which they are due. The rest is in a heap. All move 24-byte keys; the events lie in a slab beside them.
+/// Cost: O(1) for the wheel and time-outs, O(log n) for the rest.
 #[derive(Clone, Debug)]
 pub(crate) struct EventQueue<E> {
     heap: BinaryHeap<Reverse<Place>>,
     /// Sorted, because [`EventQueue::push_timeout`] keeps it so.
     timeouts: VecDeque<Due<E>>,
+    /// What is due in slot `turn` or was pushed for an earlier one; sorted, next one last.
+    current: Vec<Place>,
+    /// The slot whose turn it is, counted from the beginning of time.
+    turn: u64,
+    /// Slots `turn + 1` to `turn + SLOTS - 1`, by their numbers modulo [`SLOTS`]; unsorted.
+    wheel: Vec<Vec<Place>>,
+    /// Which places of the wheel have events, a bit each.
+    filled: [u64; WORDS],
     slab: Vec<Option<E>>,
     free: Vec<u32>,
     sequence: u64,
@@ -39,6 +55,10 @@ impl<E> Default for EventQueue<E> {
         Self {
             heap: BinaryHeap::new(),
             timeouts: VecDeque::new(),
+            current: Vec::new(),
+            turn: 0,
+            wheel: vec![Vec::new(); SLOTS],
+            filled: [0; WORDS],
             slab: Vec::new(),
             free: Vec::new(),
             sequence: 0,
@@ -52,7 +72,19 @@ impl<E> EventQueue<E> {
     /// Panics: at 2^32 waiting events, far past the memory of any machine.
     pub(crate) fn push(&mut self, at: Timestamp, event: E) {
         let place = self.place(at, event);
-        self.heap.push(Reverse(place));
+        let slot = at.as_nanos() >> SLOT_BITS;
+        match slot.checked_sub(self.turn) {
+            None | Some(0) => {
+                let index = self.current.partition_point(|known| *known > place);
+                self.current.insert(index, place);
+            }
+            Some(ahead) if ahead < SLOTS as u64 => {
+                let index = slot as usize % SLOTS;
+                self.filled[index / 64] |= 1 << (index % 64);
+                self.wheel[index].push(place);
+            }
+            Some(_) => self.heap.push(Reverse(place)),
+        }
     }
 
     /// As [`EventQueue::push`], and cheaper when no time-out that was pushed before is due later.
@@ -67,21 +99,53 @@ impl<E> EventQueue<E> {
 
     /// Takes the next event if it is due at `until` or before.
     pub(crate) fn pop_due(&mut self, until: Timestamp) -> Option<Due<E>> {
-        let heap = self.heap.peek().map(|Reverse((at, sequence, _))| (*at, *sequence));
-        let timeout = self.timeouts.front().map(|due| (due.at, due.sequence));
-        let is_timeout = match (heap, timeout) {
-            (Some(heap), Some(timeout)) => timeout < heap,
-            (_, timeout) => timeout.is_some(),
-        };
-        let (at, sequence) = if is_timeout { timeout } else { heap }.filter(|(at, _)| *at <= until)?;
-        if is_timeout {
-            return self.timeouts.pop_front();
+        if self.current.is_empty() {
+            self.turn_wheel();
         }
-        let Reverse((.., slot)) = self.heap.pop()?;
-        self.free.push(slot);
-        // A slot is in the heap exactly while it is filled: a push fills it, and this takes both.
-        let event = self.slab[slot as usize].take()?;
-        Some(Due { at, sequence, event })
+        let key = |(at, sequence, _): &Place| (*at, *sequence);
+        let candidates = [
+            self.current.last().map(key),
+            self.timeouts.front().map(|due| (due.at, due.sequence)),
+            self.heap.peek().map(|Reverse(place)| key(place)),
+        ];
+        let next = candidates.iter().flatten().min().copied().filter(|(at, _)| *at <= until)?;
+        let due = if candidates[1] == Some(next) {
+            self.timeouts.pop_front()?
+        } else {
+            let (at, sequence, slot) =
+                if candidates[0] == Some(next) { self.current.pop()? } else { self.heap.pop()?.0 };
+            self.free.push(slot);
+            // A slot is in a place exactly while it is filled: a push fills it, and this takes both.
+            Due { at, sequence, event: self.slab[slot as usize].take()? }
+        };
+        if self.current.is_empty() && self.filled == [0; WORDS] {
+            // Nothing waits in the wheel, so it may follow the others.
+            self.turn = self.turn.max(due.at.as_nanos() >> SLOT_BITS);
+        }
+        Some(due)
+    }
+
+    /// Gives the turn to the next slot that has events.
+    fn turn_wheel(&mut self) {
+        let first = (self.turn + 1) as usize % SLOTS;
+        // The first word is read twice: its later bits are the nearest slots, its earlier ones the farthest.
+        for step in 0..=WORDS {
+            let index = (first / 64 + step) % WORDS;
+            let mask = match step {
+                0 => u64::MAX << (first % 64),
+                WORDS => !(u64::MAX << (first % 64)),
+                _ => u64::MAX,
+            };
+            let bits = self.filled[index] & mask;
+            if bits != 0 {
+                let place = index * 64 + bits.trailing_zeros() as usize;
+                self.filled[index] &= !(1 << (place % 64));
+                self.turn += 1 + ((place + SLOTS - first) % SLOTS) as u64;
+                std::mem::swap(&mut self.current, &mut self.wheel[place]);
+                self.current.sort_unstable_by(|a, b| b.cmp(a));
+                return;
+            }
+        }
     }
 
     fn place(&mut self, at: Timestamp, event: E) -> Place {
@@ -118,7 +182,8 @@ mod tests {
             order.push_str(due.event);
         }
         assert_eq!(order, "abcd");
-        assert_eq!(queue.heap.len(), 1);
+        assert_eq!(queue.pop_due(at(9)).map(|due| due.event), Some("e"));
+        assert_eq!(queue.pop_due(at(9)), None);
     }
 
     #[test]
@@ -140,6 +205,48 @@ mod tests {
         assert_eq!(popped.map(|due| (due.at, due.sequence)).collect::<Vec<_>>(), expected);
     }
 
+    /// As the world does: what happens causes what happens next, near and far, and time passes in steps of any length.
+    #[test]
+    fn events_that_cause_events_come_in_order() {
+        let mut rng = crate::random::child(2, "queue", 0);
+        let mut queue = EventQueue::default();
+        let mut waiting = std::collections::BTreeSet::new();
+        let (mut sequence, mut popped, mut now) = (0, 0, Timestamp::ZERO);
+        for _ in 0..2_000 {
+            let until = now + std::time::Duration::from_nanos(crate::random::below(&mut rng, 40_000_000));
+            for _ in 0..crate::random::below(&mut rng, 3) {
+                queue.push(until, ());
+                waiting.insert((until, sequence));
+                sequence += 1;
+            }
+            while let Some(due) = queue.pop_due(until) {
+                assert_eq!(Some((due.at, due.sequence)), waiting.pop_first());
+                now = due.at;
+                popped += 1;
+                // Fewer than one on average, so that this ends; within the slot, the wheel and beyond it.
+                let reach =
+                    [1, 1 << 18, 1 << 26, 1 << 30, 1 << 34][crate::random::below(&mut rng, 5) as usize];
+                for _ in 0..crate::random::below(&mut rng, 2) {
+                    let at = now + std::time::Duration::from_nanos(crate::random::below(&mut rng, reach));
+                    if crate::random::below(&mut rng, 4) == 0 {
+                        queue.push_timeout(at, ());
+                    } else {
+                        queue.push(at, ());
+                    }
+                    waiting.insert((at, sequence));
+                    sequence += 1;
+                }
+            }
+            assert!(waiting.first().is_none_or(|(at, _)| *at > until));
+            now = until;
+        }
+        assert!(popped > 3_000, "{popped}");
+        while let Some(due) = queue.pop_due(Timestamp::from_nanos(u64::MAX)) {
+            assert_eq!(Some((due.at, due.sequence)), waiting.pop_first());
+        }
+        assert!(waiting.is_empty());
+    }
+
     #[test]
     fn slots_are_used_again() {
         let mut queue = EventQueue::default();
@@ -152,6 +259,6 @@ mod tests {
             }
         }
         assert_eq!(queue.slab.len(), 2);
-        assert!(queue.heap.is_empty());
+        assert!(queue.heap.is_empty() && queue.current.is_empty());
     }
 }

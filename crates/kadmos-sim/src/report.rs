@@ -13,7 +13,7 @@ use crate::world::{Counters, OperationReport, OperationState};
 
 /// What a run came to. Prints as a table; serialises to JSON.
 ///
-/// Everything but the `real_ms` fields and `memory_bytes` is the same in every run of one configuration.
+/// Everything but the fields in `real_ms`, `processor_ms` and `memory_*` is the same in every run of one configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
     /// What was run.
@@ -60,6 +60,15 @@ pub struct RunReport {
     pub kinds: Vec<KindCharges>,
     /// Memory of the whole process at the end, where the system tells.
     pub memory_bytes: Option<u64>,
+    /// The most that the whole process ever had, where the system tells.
+    pub memory_peak_bytes: Option<u64>,
+    /// Milliseconds that this thread computed for the run, where the system tells; less than `real_ms` when other programs
+    /// took their turns.
+    pub processor_ms: Option<u64>,
+    /// Peers in the tables of all nodes of our own, before the lookups.
+    pub table_entries: u64,
+    /// Bytes of those tables, beside the descriptors that the world shares.
+    pub table_bytes: u64,
     /// Delivered events and state changes in the hash.
     pub trace_events: u64,
     /// A hash of 256 bits over them, in hexadecimal.
@@ -97,6 +106,8 @@ pub struct PhaseReport {
     pub phase: Phase,
     /// Milliseconds that it took on this machine.
     pub real_ms: u64,
+    /// Milliseconds that this thread computed for it, where the system tells.
+    pub processor_ms: Option<u64>,
     /// Virtual milliseconds.
     pub virtual_ms: u64,
     /// Events taken from the queue.
@@ -221,6 +232,10 @@ impl RunReport {
             charges: Charges::default(),
             kinds: Vec::new(),
             memory_bytes: None,
+            memory_peak_bytes: None,
+            processor_ms: None,
+            table_entries: 0,
+            table_bytes: 0,
             trace_events: 0,
             trace_hash: String::new(),
             violations: Vec::new(),
@@ -229,14 +244,47 @@ impl RunReport {
 
     /// Virtual time over real time, times ten, of the phase in which nothing but upkeep happened.
     pub fn settle_speed_tenths(&self) -> u64 {
-        let settle = self.phases.iter().find(|ended| ended.phase == Phase::Settle);
-        settle.map_or(0, |ended| (ended.virtual_ms * 10).checked_div(ended.real_ms).unwrap_or(0))
+        self.settled().map_or(0, |ended| tenths(ended.virtual_ms, ended.real_ms))
+    }
+
+    fn settled(&self) -> Option<&PhaseReport> {
+        self.phases.iter().find(|ended| ended.phase == Phase::Settle)
+    }
+
+    /// Virtual time that the world ran: a world that begins full begins later than at zero.
+    fn ran_ms(&self) -> u64 {
+        let before =
+            if self.config.oracle_start { self.phases.first().map_or(0, |join| join.virtual_ms) } else { 0 };
+        self.virtual_ms - before
+    }
+
+    /// Virtual time over real time, times ten, of the whole run: joining, settling, lookups and records.
+    pub fn speed_tenths(&self) -> u64 {
+        tenths(self.ran_ms(), self.real_ms)
     }
 
     /// Inputs handled by cores per real second.
     pub fn inputs_per_second(&self) -> u64 {
-        (self.counters.inputs * 1_000).checked_div(self.real_ms).unwrap_or(0)
+        per_second(self.counters.inputs, self.real_ms)
     }
+
+    /// Inputs handled by cores per second that this thread computed, where the system tells.
+    pub fn inputs_per_processor_second(&self) -> Option<u64> {
+        self.processor_ms.map(|ms| per_second(self.counters.inputs, ms))
+    }
+
+    /// Bytes of a table entry, on average, beside the descriptors that the world shares.
+    pub fn bytes_per_table_entry(&self) -> f64 {
+        self.table_bytes as f64 / self.table_entries.max(1) as f64
+    }
+}
+
+fn tenths(virtual_ms: u64, real_ms: u64) -> u64 {
+    (virtual_ms * 10).checked_div(real_ms).unwrap_or(0)
+}
+
+fn per_second(count: u64, ms: u64) -> u64 {
+    (count * 1_000).checked_div(ms).unwrap_or(0)
 }
 
 impl fmt::Display for RunReport {
@@ -294,7 +342,7 @@ impl fmt::Display for RunReport {
             f,
             "network           {requests} requests, {failures} failed, {dials} dials, at most {connections_max} connections"
         )?;
-        for PhaseReport { phase, real_ms, virtual_ms, events, requests } in &self.phases {
+        for PhaseReport { phase, real_ms, virtual_ms, events, requests, .. } in &self.phases {
             writeln!(
                 f,
                 "{:<17} {} virtual, {} real, {events} events, {requests} requests",
@@ -310,14 +358,40 @@ impl fmt::Display for RunReport {
             Secs(self.real_ms),
             self.inputs_per_second()
         )?;
-        let speed = self.settle_speed_tenths();
-        write!(f, "speed             {}.{} x real time while settling", speed / 10, speed % 10)?;
-        match self.memory_bytes {
-            Some(bytes) => {
-                writeln!(f, ", {} MiB, {} KiB a node", bytes >> 20, (bytes >> 10) / u64::from(nodes).max(1))?
-            }
-            None => writeln!(f)?,
+        let (all, settling) = (self.speed_tenths(), self.settle_speed_tenths());
+        writeln!(
+            f,
+            "speed             {}.{} x real time, {}.{} x while settling",
+            all / 10,
+            all % 10,
+            settling / 10,
+            settling % 10
+        )?;
+        let settle_processor = self.settled().and_then(|ended| Some((ended.virtual_ms, ended.processor_ms?)));
+        if let (Some(ms), Some(rate), Some((virtual_ms, settle_ms))) =
+            (self.processor_ms, self.inputs_per_processor_second(), settle_processor)
+        {
+            let (all, settling) = (tenths(self.ran_ms(), ms), tenths(virtual_ms, settle_ms));
+            writeln!(
+                f,
+                "processor         {} of one core: {}.{} x, {}.{} x while settling, {rate} inputs/s",
+                Secs(ms),
+                all / 10,
+                all % 10,
+                settling / 10,
+                settling % 10
+            )?;
         }
+        if let (Some(now), Some(peak)) = (self.memory_bytes, self.memory_peak_bytes) {
+            let a_node = (now >> 10) / u64::from(nodes).max(1);
+            writeln!(
+                f,
+                "memory            {} MiB, {} MiB at its peak, {a_node} KiB a node",
+                now >> 20,
+                peak >> 20
+            )?;
+        }
+        writeln!(f, "table entry       {:.1} bytes beside shared descriptors", self.bytes_per_table_entry())?;
         let time = Duration::from_millis(self.virtual_ms);
         write_per_hour(f, "per node-hour", &self.charges, u64::from(nodes), time)?;
         for KindCharges { name, nodes, charges } in &self.kinds {
@@ -353,9 +427,24 @@ fn write_per_hour(
 
 /// Memory that this process has resident, where `/proc` tells.
 pub fn resident_bytes() -> Option<u64> {
+    memory("VmRSS:")
+}
+
+/// The most memory that this process ever had resident, where `/proc` tells.
+pub fn resident_peak_bytes() -> Option<u64> {
+    memory("VmHWM:")
+}
+
+fn memory(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// How long the current thread has computed, where `/proc` tells.
+pub fn processor_time() -> Option<Duration> {
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    schedstat.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 struct Of(Ratio);
@@ -396,6 +485,7 @@ mod tests {
         report.phases.push(PhaseReport {
             phase: Phase::Join,
             real_ms: 1,
+            processor_ms: Some(1),
             virtual_ms: 2,
             events: 3,
             requests: 4,

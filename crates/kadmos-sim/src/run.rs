@@ -19,7 +19,8 @@ use crate::oracle::Ratio;
 use crate::random::{below, child};
 use crate::records;
 use crate::report::{
-    KindCharges, OperationStats, PhaseReport, RunReport, Samples, SignedReport, Spread, resident_bytes,
+    KindCharges, OperationStats, PhaseReport, RunReport, Samples, SignedReport, Spread, processor_time,
+    resident_bytes, resident_peak_bytes,
 };
 use crate::trace::Observer;
 use crate::world::{NodeIndex, OperationReport, World};
@@ -203,6 +204,7 @@ pub fn run_observed(
         rng: child(config.seed, "run", 0),
         progress,
         began: Instant::now(),
+        processor_began: processor_time(),
         report: RunReport::new(config),
         recall: Rc::default(),
     };
@@ -220,6 +222,7 @@ struct Run<'a> {
     rng: ChaCha8Rng,
     progress: &'a mut dyn FnMut(Progress),
     began: Instant,
+    processor_began: Option<Duration>,
     report: RunReport,
     /// Shared with whoever judges lookups while they end.
     recall: Rc<Cell<Ratio>>,
@@ -253,6 +256,11 @@ impl Run<'_> {
         self.end_phase(Phase::Settle);
         let tables = self.world.nodes().map(|node| self.world.table(node).len() as u64);
         self.report.table_peers = Spread::of(tables.collect());
+        let own = self.world.nodes().filter_map(|node| self.world.core(node));
+        (self.report.table_entries, self.report.table_bytes) = own.fold((0, 0), |(entries, bytes), core| {
+            let table = core.table();
+            (entries + table.view().len() as u64, bytes + table.allocated_bytes() as u64)
+        });
     }
 
     fn look_up(&mut self) {
@@ -366,7 +374,7 @@ impl Run<'_> {
     }
 
     fn finish(self) -> RunReport {
-        let Self { world, began, mut report, .. } = self;
+        let Self { world, began, processor_began, mut report, .. } = self;
         report.virtual_ms = world.now().as_nanos() / 1_000_000;
         report.real_ms = began.elapsed().as_millis() as u64; // no run takes centuries
         report.counters = world.counters();
@@ -376,6 +384,8 @@ impl Run<'_> {
         report.charges = world.charges_of_all();
         report.kinds = kinds(&world);
         report.memory_bytes = resident_bytes();
+        report.memory_peak_bytes = resident_peak_bytes();
+        report.processor_ms = computed_ms(processor_began);
         report
     }
 
@@ -455,8 +465,10 @@ impl Run<'_> {
     fn end_phase(&mut self, phase: Phase) {
         let sum = |count: fn(&PhaseReport) -> u64| self.report.phases.iter().map(count).sum::<u64>();
         let counters = self.world.counters();
+        let processor_sum: u64 = self.report.phases.iter().filter_map(|phase| phase.processor_ms).sum();
         let ended = PhaseReport {
             phase,
+            processor_ms: computed_ms(self.processor_began).map(|ms| ms.saturating_sub(processor_sum)),
             real_ms: self.began.elapsed().as_millis() as u64 - sum(|phase| phase.real_ms), // no run takes centuries
             virtual_ms: self.world.now().as_nanos() / 1_000_000 - sum(|phase| phase.virtual_ms),
             events: counters.events - sum(|phase| phase.events),
@@ -480,6 +492,11 @@ fn kinds(world: &World) -> Vec<KindCharges> {
         kinds[index].charges.add(&world.charges(node));
     }
     if kinds.len() > 1 { kinds } else { Vec::new() }
+}
+
+/// Milliseconds that this thread has computed since then.
+fn computed_ms(began: Option<Duration>) -> Option<u64> {
+    Some(processor_time()?.saturating_sub(began?).as_millis() as u64) // no run takes centuries
 }
 
 /// A key like a multihash: random bytes.

@@ -69,8 +69,7 @@ impl World {
         let by_id = self.info(by).peer.id;
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.used_at = now.monotonic;
-        let budget =
-            connection.end_mut(side).budget.get_or_insert_with(|| PeerBudget::new(by_id, now.monotonic));
+        let budget = connection.budget(side, || PeerBudget::new(by_id, now.monotonic));
         let state = &self.nodes[node.as_usize()];
         let asked = (self.wire || !state.undialable.is_empty())
             .then(|| (message.kind(), Bytes::copy_from_slice(message.key())));

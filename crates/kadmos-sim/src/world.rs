@@ -12,8 +12,8 @@ use kadmos_core::peer::PeerInfo;
 use kadmos_core::record::StoreReply;
 use kadmos_core::server::Responder;
 use kadmos_core::{
-    Key, Now, Operation, OperationId, OperationOptions, PeerId, RequestId, StoreId, Timestamp,
-    UnixTime, Update,
+    Key, Now, Operation, OperationId, OperationOptions, PeerId, RequestId, StoreId, Timestamp, UnixTime,
+    Update,
 };
 use kadmos_store::MemoryStore;
 use rand_chacha::ChaCha8Rng;
@@ -99,32 +99,35 @@ pub struct World {
 }
 
 /// One node and what its driver knows.
+///
+/// What nearly every event reads comes first, in two cache lines: in large worlds, an event's node is in no cache.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct SimNode {
+    pub(crate) running: bool,
     /// How often it has been started again.
     pub(crate) incarnation: u32,
-    /// Who decides for it.
-    pub(crate) seat: Seat,
-    pub(crate) store: MemoryStore,
+    /// When the earliest [`Event::Timeout`] in the queue will wake it.
+    pub(crate) wake_at: Option<Timestamp>,
     pub(crate) info: PeerInfo,
     pub(crate) host: Host,
     pub(crate) traits: Traits,
     pub(crate) hops: HopCosts,
-    /// Ids nobody answers at that it names to others.
-    pub(crate) undialable: Vec<PeerInfo>,
+    /// Its requests that have not ended.
+    pub(crate) in_flight: BTreeMap<RequestId, InFlight>,
     /// By how many seconds its wall clock is ahead of the world's.
     pub(crate) ahead_secs: i64,
+    /// Who decides for it.
+    pub(crate) seat: Seat,
+    pub(crate) store: MemoryStore,
+    pub(crate) charges: Charges,
+    /// Ids nobody answers at that it names to others.
+    pub(crate) undialable: Vec<PeerInfo>,
     /// Counts what has ended or begun its sessions, so that outdated events are known.
     pub(crate) session: u32,
     pub(crate) class: Option<SessionClass>,
     /// Whether its start waits in the queue.
     pub(crate) will_start: bool,
-    pub(crate) charges: Charges,
-    pub(crate) running: bool,
-    /// When the earliest [`Event::Timeout`] in the queue will wake it.
-    pub(crate) wake_at: Option<Timestamp>,
-    /// Its requests that have not ended.
-    pub(crate) in_flight: BTreeMap<RequestId, InFlight>,
 }
 
 /// The records of a copied node are its own.

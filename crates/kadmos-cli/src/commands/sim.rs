@@ -123,6 +123,8 @@ fn config(args: &SimRun, seed: u64) -> RunConfig {
         k: usize::from(args.k),
         lookups: args.lookups,
         records: args.records,
+        settle_secs: u64::from(args.settle),
+        oracle_start: args.oracle_start,
         wire: args.wire,
         go_per_mille: args.go_share * 10,
         ..RunConfig::default()

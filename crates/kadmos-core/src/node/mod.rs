@@ -153,7 +153,11 @@ impl Node {
 
     /// Takes the next effect; call until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            self.outputs.clear(); // begins again at the front, which is in a cache, instead of going around
+        }
+        output
     }
 
     /// When the node next wants [`Input::Timeout`]; `None` before its first input.
