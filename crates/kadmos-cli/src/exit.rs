@@ -142,7 +142,7 @@ macro_rules! from_operation_error {
     ($($error:ident { $($pattern:pat => $exit:expr),* $(,)? })*) => {
         $(impl From<$error> for Failure {
             fn from(error: $error) -> Self {
-                let exit = match &error {
+                let exit = match error.deciding() {
                     $error::Operation(operation) => shared(operation),
                     $($pattern => $exit,)*
                     #[allow(unreachable_patterns, reason = "the enums are open, and some have one variant")]
@@ -188,6 +188,7 @@ impl From<BuildError> for Failure {
         let exit = match &error {
             BuildError::UnsupportedAddress { .. }
             | BuildError::BootstrapAddress { .. }
+            | BuildError::SameProtocol { .. }
             | BuildError::Config(_) => Exit::Usage,
             _ => Exit::Failed,
         };

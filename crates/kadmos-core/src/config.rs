@@ -167,6 +167,22 @@ impl Config {
         config
     }
 
+    /// These settings for a network beside this one that is on the local network only, as [`Config::lan`] is beside
+    /// [`Config::amino`]: all addresses, and `/lan` in the protocol id before `/kad/1.0.0`, else at its end.
+    ///
+    /// Source: go-libp2p-kad-dht `dual.LanExtension`.
+    #[must_use]
+    pub fn on_lan(&self) -> Self {
+        let mut config = self.clone();
+        let name = &self.protocol.name;
+        config.protocol.name = match name.strip_suffix("/kad/1.0.0") {
+            Some(prefix) => [prefix, "/lan/kad/1.0.0"].concat(),
+            None => [name, "/lan"].concat(),
+        };
+        config.protocol.addresses = AddressPolicy::Any;
+        config
+    }
+
     /// A network of one's own, free of the public network's rules.
     pub fn private(name: impl Into<String>) -> Self {
         let mut config = Self::default();
@@ -307,5 +323,21 @@ impl ConfigError {
     /// What to do about it.
     pub const fn advice(&self) -> &'static str {
         "correct the named setting; the node has not started"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_on_the_local_one_is_named_after_the_wide_one() {
+        assert_eq!(Config::amino().on_lan(), Config::lan());
+        let mut acme = Config::private("/acme/kad/1.0.0");
+        acme.lookup.deadline = Duration::from_secs(7);
+        let lan = acme.on_lan();
+        assert_eq!(lan.protocol.name, "/acme/lan/kad/1.0.0");
+        assert_eq!(lan.lookup, acme.lookup);
+        assert_eq!(Config::private("/acme").on_lan().protocol.name, "/acme/lan");
     }
 }

@@ -425,4 +425,6 @@ impl fmt::Debug for Behaviour {
 }
 
 #[cfg(test)]
+mod border_tests;
+#[cfg(test)]
 mod tests;

@@ -79,10 +79,12 @@ impl Identities {
         }
     }
 
-    /// Identify told whether the peer serves a realm.
-    pub(crate) fn supports(&mut self, peer: PeerId, realm: Realm, serves: bool) {
+    /// Identify told which realms the peer serves, by [`Realm::index`]; `None` where nothing has changed.
+    pub(crate) fn supports(&mut self, peer: PeerId, serves: [Option<bool>; Realm::ALL.len()]) {
         if let Some(identity) = self.peers.get_mut(&peer).filter(|identity| identity.connected) {
-            identity.serves[realm.index()] = Some(serves);
+            for (known, told) in identity.serves.iter_mut().zip(serves) {
+                *known = told.or(*known);
+            }
             // Its standing in one realm decides whether the other may name it.
             self.touch_all(peer);
         }
@@ -186,7 +188,7 @@ mod tests {
         let (a, b) = (PeerId::random(), PeerId::random());
         let mut identities = Identities::default();
         identities.connected(a, None);
-        identities.supports(a, Realm::Wan, true);
+        identities.supports(a, [Some(true), None]);
         assert_eq!(identities.next_changed(), None, "no address yet");
         identities.listens_at(a, &addr(1));
         let told = Identified { realm: Realm::Wan, peer: a, serves: true, addrs: vec![addr(1)] };
@@ -195,12 +197,12 @@ mod tests {
         identities.listens(b, &[addr(2)]);
         identities.connected(b, Some(&addr(3)));
         assert_eq!(identities.next_changed(), None, "not known whether it serves");
-        identities.supports(b, Realm::Wan, true);
+        identities.supports(b, [Some(true), None]);
         let told = Identified { realm: Realm::Wan, peer: b, serves: true, addrs: vec![addr(3), addr(2)] };
         assert_eq!(identities.next_changed(), Some(told));
         identities.listens_at(b, &addr(2));
         assert_eq!(identities.next_changed(), None, "nothing new");
-        identities.supports(b, Realm::Wan, false);
+        identities.supports(b, [Some(false), None]);
         assert!(identities.next_changed().is_some_and(|told| !told.serves));
     }
 
@@ -209,15 +211,15 @@ mod tests {
         let peer = PeerId::random();
         let mut identities = Identities::default();
         identities.connected(peer, None);
-        identities.supports(peer, Realm::Wan, true);
+        identities.supports(peer, [Some(true), None]);
         identities.listens_at(peer, &addr(1));
         identities.disconnected(peer);
         assert_eq!(identities.next_changed(), None);
         assert_eq!(identities.addrs(&peer), [addr(1)]);
-        identities.supports(peer, Realm::Wan, true);
+        identities.supports(peer, [Some(true), None]);
         assert_eq!(identities.next_changed(), None, "it is not connected");
         identities.connected(peer, None);
-        identities.supports(peer, Realm::Wan, true);
+        identities.supports(peer, [Some(true), None]);
         assert_eq!(identities.next_changed().unwrap().addrs, [addr(1)]);
     }
 
@@ -253,18 +255,23 @@ mod tests {
         for realm in Realm::ALL {
             let peer = PeerId::random();
             let mut identities = Identities::default();
+            let serves = |realms: &[Realm]| Realm::ALL.map(|realm| Some(realms.contains(&realm)));
             identities.connected(peer, None);
             identities.listens(peer, &[addr(1), addr(2)]);
-            identities.supports(peer, realm.other(), false);
-            assert_eq!(told(&mut identities), [(realm.other(), false, 2)], "a client, as far as is known");
-            identities.supports(peer, realm, true);
-            let mut expected = [(realm, true, 2), (realm.other(), false, 0)];
-            expected.sort();
-            assert_eq!(told(&mut identities), expected, "told again, so that it is forgotten");
-            identities.supports(peer, realm.other(), true);
+            identities.supports(peer, serves(&[realm]));
+            let mut one = [(realm, true, 2), (realm.other(), false, 0)];
+            one.sort();
+            assert_eq!(told(&mut identities), one);
+            identities.supports(peer, serves(&Realm::ALL));
             assert_eq!(told(&mut identities), Realm::ALL.map(|realm| (realm, true, 2)), "a peer of both");
+            identities.supports(peer, serves(&[]));
+            assert_eq!(told(&mut identities), Realm::ALL.map(|realm| (realm, false, 2)), "a client of both");
+            identities.supports(peer, serves(&[realm]));
+            assert_eq!(told(&mut identities), one, "told without addresses, so that it is forgotten there");
+            identities.supports(peer, serves(&[Realm::Lan]));
+            told(&mut identities);
             identities.left(peer, Realm::Lan);
-            assert_eq!(told(&mut identities), [(Realm::Wan, true, 2)]);
+            assert_eq!(told(&mut identities), [(Realm::Wan, false, 2)], "a client of the wide one alone");
         }
     }
 }

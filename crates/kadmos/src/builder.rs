@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kadmos_core::{Config, Mode, Validators};
 use kadmos_libp2p::metrics::Metrics;
-use kadmos_libp2p::{Behaviour, Clock, Options, PeerAddrs, SessionLimits};
+use kadmos_libp2p::{Behaviour, Clock, Options, PeerAddrs, RealmConfig, SessionLimits};
 use kadmos_store::{MemoryLimits, MemoryStore, Store};
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
@@ -80,6 +80,8 @@ pub struct DhtBuilder {
     bootstrap: Vec<Multiaddr>,
     validators: Option<Validators>,
     store: Option<Arc<dyn Store>>,
+    lan: Option<Config>,
+    lan_store: Option<Arc<dyn Store>>,
     agent: String,
     limits: ConnectionLimits,
     session_limits: SessionLimits,
@@ -98,6 +100,8 @@ impl DhtBuilder {
             bootstrap: Vec::new(),
             validators: None,
             store: None,
+            lan: None,
+            lan_store: None,
             agent: AGENT.to_owned(),
             limits: ConnectionLimits::default(),
             session_limits: SessionLimits::default(),
@@ -147,6 +151,22 @@ impl DhtBuilder {
         self
     }
 
+    /// Joins a second network, on the local network only, beside the one that [`DhtBuilder::config`] names; for the public
+    /// network's own, [`Config::lan`]. [`crate::Dht`] says how operations use the two.
+    ///
+    /// Both share connections and identity, and nothing else. The local one follows [`DhtBuilder::mode`]; without it, it
+    /// has a mode of its own: strangers cannot reach it, so a client of the public network can serve there.
+    pub fn lan(mut self, config: Config) -> Self {
+        self.lan = Some(config);
+        self
+    }
+
+    /// Where records of the second network are kept. Default: in memory.
+    pub fn lan_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.lan_store = Some(store);
+        self
+    }
+
     /// What identify says this program is. Default `kadmos/` and the version.
     pub fn agent(mut self, agent: impl Into<String>) -> Self {
         self.agent = agent.into();
@@ -177,22 +197,29 @@ impl DhtBuilder {
     /// Errors: [`BuildError`]; nothing is left behind then.
     pub async fn start(self) -> Result<Node, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        let mut config = self.config;
-        if let Some(mode) = self.mode {
-            config.protocol.mode = mode;
-        }
-        if config.seed == 0 {
-            config.seed = RandomState::new().hash_one(0);
-        }
+        let mode = self.mode;
+        let realm = |mut config: Config, store: Option<Arc<dyn Store>>| {
+            if let Some(mode) = mode {
+                config.protocol.mode = mode;
+            }
+            if config.seed == 0 {
+                config.seed = RandomState::new().hash_one(0);
+            }
+            let store = store.unwrap_or_else(|| Arc::new(MemoryStore::new(MemoryLimits::default())));
+            RealmConfig { config, store }
+        };
+        let wan = realm(self.config, self.store);
         let bootstrap = self.bootstrap.into_iter().map(bootstrap_peer).collect::<Result<Vec<_>, _>>()?;
-        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(MemoryLimits::default())));
         let validators = self.validators.unwrap_or_else(kadmos_records::amino_validators);
         let local = self.keypair.public().to_peer_id();
         let mut options = Options { limits: self.session_limits, ..Options::default() };
         if let Some(clock) = self.clock {
             options.clock = clock;
         }
-        let (behaviour, dht) = Behaviour::with_options(local, config, validators, store, options)?;
+        let (behaviour, dht) = match self.lan {
+            None => Behaviour::with_options(local, wan.config, validators, wan.store, options)?,
+            Some(lan) => Behaviour::with_lan(local, wan, realm(lan, self.lan_store), validators, options)?,
+        };
         let mut swarm = network::build(self.keypair, self.agent, self.limits, behaviour)?;
         for addr in self.external {
             swarm.add_external_address(addr);
@@ -222,6 +249,7 @@ impl std::fmt::Debug for DhtBuilder {
         f.debug_struct("DhtBuilder")
             .field("peer_id", &self.keypair.public().to_peer_id())
             .field("config", &self.config)
+            .field("lan", &self.lan)
             .field("listen", &self.listen)
             .field("bootstrap", &self.bootstrap)
             .finish_non_exhaustive()

@@ -38,6 +38,12 @@ pub enum BuildError {
     /// A setting cannot work, alone or with the validators.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The two networks cannot be told apart.
+    #[error("both networks have the protocol id {name}, expected two")]
+    SameProtocol {
+        /// Which.
+        name: String,
+    },
     /// The keys cannot be used for a transport's handshake.
     #[error("cannot set up {transport}: {reason}")]
     Transport {
@@ -60,6 +66,7 @@ impl BuildError {
             | Self::UnsupportedAddress { .. }
             | Self::BootstrapAddress { .. }
             | Self::Config(_)
+            | Self::SameProtocol { .. }
             | Self::NoRuntime => Fault::Caller,
             Self::Transport { .. } => Fault::Us,
         }
@@ -75,6 +82,7 @@ impl BuildError {
             Self::UnsupportedAddress { .. } => "listen on a TCP or QUIC address",
             Self::BootstrapAddress { .. } => "append /p2p/ and the peer id of the bootstrap node",
             Self::Config(error) => error.advice(),
+            Self::SameProtocol { .. } => "give one of them another protocol.name",
             Self::Transport { .. } => "check the key pair and the system's resolver configuration",
             Self::NoRuntime => "call start() inside #[tokio::main], or inside Runtime::block_on",
         }
@@ -85,6 +93,7 @@ impl From<BehaviourError> for BuildError {
     fn from(error: BehaviourError) -> Self {
         match error {
             BehaviourError::Config(error) => Self::Config(error),
+            BehaviourError::SameProtocol { name } => Self::SameProtocol { name },
             other => Self::Transport { transport: "the DHT", reason: other.to_string() },
         }
     }

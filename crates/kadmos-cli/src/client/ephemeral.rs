@@ -41,6 +41,9 @@ impl Ephemeral {
         };
         let key_type = key_type_name(keypair.key_type());
         let mut builder = DhtBuilder::new(keypair).config(settings.core.clone()).mode(Mode::Client);
+        if let Some(lan) = &settings.lan {
+            builder = builder.lan(lan.clone());
+        }
         for addr in listen {
             builder = builder.listen(addr);
         }

@@ -80,12 +80,26 @@ pub(crate) enum ServeMode {
     Server,
 }
 
+/// `realm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Realms {
+    /// The network itself.
+    Wan,
+    /// Its network on the local network only.
+    Lan,
+    /// Both at once.
+    Both,
+}
+
 /// A whole file. Every key is optional.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileConfig {
     /// `amino`, `lan` or `private:/name`.
     pub(crate) network: Option<String>,
+    /// Whether to be in the network, in its local one, or in both.
+    pub(crate) realm: Option<Realms>,
     /// What `serve` does.
     pub(crate) mode: Option<ServeMode>,
     /// Where to join: addresses, or `auto` for the network's own list.
@@ -110,7 +124,7 @@ pub(crate) struct FileConfig {
 }
 
 /// Keys outside sections.
-pub(crate) const TOP_KEYS: &[&str] = &["network", "mode", "bootstrap", "listen"];
+pub(crate) const TOP_KEYS: &[&str] = &["network", "realm", "mode", "bootstrap", "listen"];
 /// Sections with their keys.
 pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     ("protocol", Protocol::KEYS),
@@ -177,6 +191,7 @@ impl FileConfig {
     pub(crate) fn over(self, lower: Self) -> Self {
         Self {
             network: self.network.or(lower.network),
+            realm: self.realm.or(lower.realm),
             mode: self.mode.or(lower.mode),
             bootstrap: self.bootstrap.or(lower.bootstrap),
             listen: self.listen.or(lower.listen),
@@ -257,7 +272,7 @@ mod tests {
             FileConfig::parse("network = \"amino\"\n[lookup]\n  alhpa = 3\n").unwrap_err().to_string();
         assert_eq!(error, "line 3, column 3: unknown key `alhpa`; did you mean `alpha`?");
         let error = FileConfig::parse("[nothing_alike]\n").unwrap_err().to_string();
-        assert!(error.contains("expected one of network, mode"), "{error}");
+        assert!(error.contains("expected one of network, realm"), "{error}");
     }
 
     #[test]

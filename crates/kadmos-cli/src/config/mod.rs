@@ -12,7 +12,7 @@ use std::str::FromStr;
 use kadmos_core::config::{AddressPolicy, Config, Mode};
 use libp2p_core::Multiaddr;
 
-use self::file::{Addresses, FileConfig, ServeMode};
+use self::file::{Addresses, FileConfig, Realms, ServeMode};
 use crate::exit::{Exit, Failure};
 use crate::parse;
 
@@ -85,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) network: Network,
     /// The protocol's settings; the mode is `serve`'s.
     pub(crate) core: Config,
+    /// The same of a second network, on the local network only.
+    pub(crate) lan: Option<Config>,
     /// Where `serve` listens.
     pub(crate) listen: Vec<Multiaddr>,
     /// Whether `listen` is the default: then an address family that the machine lacks is left out.
@@ -145,9 +147,17 @@ impl Settings {
 
     /// Turns text into values, and lays them over the network's defaults.
     fn resolve(file: FileConfig) -> Result<Self, String> {
-        let FileConfig { network, mode, bootstrap, listen, protocol, lookup, table, records, retry } = file;
+        let FileConfig { network, realm, mode, bootstrap, listen, protocol, lookup, table, records, retry } =
+            file;
         let network: Network =
             network.as_deref().unwrap_or("amino").parse().map_err(|e| format!("network: {e}"))?;
+        let network = match (network, realm) {
+            (Network::Lan, Some(Realms::Wan | Realms::Both)) => {
+                return Err("realm: the network lan has no wide one; use network = \"amino\"".into());
+            }
+            (Network::Amino, Some(Realms::Lan)) => Network::Lan,
+            (network, _) => network,
+        };
         let mut core = match &network {
             Network::Amino => Config::amino(),
             Network::Lan => Config::lan(),
@@ -186,12 +196,21 @@ impl Settings {
         set(&mut core.retry.cap, retry.cap.map(|span| span.0));
         set(&mut core.retry.jitter_percent, retry.jitter_percent);
 
+        let lan = match (&network, realm) {
+            (_, Some(Realms::Both)) => Some(core.on_lan()),
+            (Network::Private(_), Some(Realms::Lan)) => {
+                core = core.on_lan();
+                None
+            }
+            _ => None,
+        };
+
         let listen_is_default = listen.is_none();
         let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.map(String::from).to_vec());
         let listen = listen.iter().map(|text| parse::listen_addr(text));
         let listen = listen.collect::<Result<_, _>>().map_err(|error| format!("listen: {error}"))?;
         let bootstrap = bootstrap_addrs(&network, bootstrap.unwrap_or_else(|| vec!["auto".into()]))?;
-        Ok(Self { network, core, listen, listen_is_default, bootstrap })
+        Ok(Self { network, core, lan, listen, listen_is_default, bootstrap })
     }
 }
 
@@ -307,6 +326,36 @@ mod tests {
         for text in ["amino", "lan", "private:/x"] {
             assert_eq!(Network::from_str(text).unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn realms_are_the_network_its_local_one_or_both() {
+        let names = |text: &str| {
+            let settings = resolve(text).unwrap();
+            let lan = settings.lan.map(|lan| (lan.protocol.name, lan.protocol.addresses));
+            (settings.core.protocol.name, lan, settings.bootstrap.len())
+        };
+        let lan = |name: &str| Some((name.to_string(), AddressPolicy::Any));
+        let (wan_id, lan_id) = ("/ipfs/kad/1.0.0".to_string(), "/ipfs/lan/kad/1.0.0");
+        assert_eq!(names("realm = \"wan\""), (wan_id.clone(), None, AMINO_BOOTSTRAP.len()));
+        assert_eq!(names("realm = \"both\""), (wan_id, lan(lan_id), AMINO_BOOTSTRAP.len()));
+        assert_eq!(names("realm = \"lan\""), (lan_id.into(), None, 0));
+        assert_eq!(names("network = \"lan\"\nrealm = \"lan\""), (lan_id.into(), None, 0));
+        let private = "network = \"private:/acme/kad/1.0.0\"\n";
+        let private = |realm: &str| names(&format!("{private}realm = \"{realm}\""));
+        assert_eq!(private("both"), ("/acme/kad/1.0.0".into(), lan("/acme/lan/kad/1.0.0"), 0));
+        assert_eq!(private("lan"), ("/acme/lan/kad/1.0.0".into(), None, 0));
+        for realm in ["wan", "both"] {
+            let error = resolve(&format!("network = \"lan\"\nrealm = \"{realm}\"")).unwrap_err();
+            assert!(error.contains("network = \"amino\""), "{error}");
+        }
+        let both = resolve("realm = \"both\"\nmode = \"client\"\n[lookup]\nalpha = 3").unwrap();
+        let lan = both.lan.unwrap();
+        assert_eq!(
+            (lan.lookup.alpha.get(), lan.protocol.mode),
+            (3, Mode::Client),
+            "the other keys are for both"
+        );
     }
 
     /// Sets every key of the file to something else than its default and finds each of them in the result. A new

@@ -38,6 +38,9 @@ struct Ready<'a> {
     addrs: Vec<Multiaddr>,
     network: String,
     protocol: &'a str,
+    /// Of the second network, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lan_protocol: Option<&'a str>,
     mode: &'static str,
     socket: String,
 }
@@ -50,6 +53,9 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
     let identity = Identity::load_or_create(&home)?;
     let listen = preflight::usable(&settings.listen, settings.listen_is_default)?;
     let mut builder = DhtBuilder::new(identity.keypair().clone()).config(settings.core.clone());
+    if let Some(lan) = &settings.lan {
+        builder = builder.lan(lan.clone());
+    }
     for addr in listen {
         builder = builder.listen(addr);
     }
@@ -77,6 +83,7 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
         addrs: node.p2p_addrs(),
         network: settings.network.to_string(),
         protocol,
+        lan_protocol: settings.lan.as_ref().map(|lan| lan.protocol.name.as_str()),
         mode: mode_name(settings.core.protocol.mode),
         socket: home.socket().display().to_string(),
     };
@@ -84,6 +91,9 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
         writeln!(to, "peer id    {}", ready.id)?;
         ready.addrs.iter().try_for_each(|addr| writeln!(to, "listening  {addr}"))?;
         writeln!(to, "network    {} ({protocol}), as {}", ready.network, ready.mode)?;
+        if let Some(lan) = ready.lan_protocol {
+            writeln!(to, "and        {lan} on the local network")?;
+        }
         writeln!(to, "socket     {}", ready.socket)
     });
     note("Records are kept in memory: those of others, and those put here, are lost when this process ends.");

@@ -464,8 +464,15 @@ impl Node {
             was_client || updated
         } else {
             self.evict(&info.peer, Eviction::NotServer);
-            // Nobody can be shown the way to a peer without addresses.
-            if info.addrs.is_empty() { self.table.remove_client(&id) } else { self.table.add_client(info) }
+            if info.addrs.is_empty() {
+                // Nobody is to be shown the way to it, from now on.
+                if self.table.remove_client(&id) {
+                    self.outputs.push_back(Output::TableChanged { urgent: true });
+                }
+                false
+            } else {
+                self.table.add_client(info)
+            }
         };
         if changed {
             self.outputs.push_back(Output::TableChanged { urgent: false });

@@ -115,7 +115,7 @@ impl NetworkBehaviour for Behaviour {
                     self.feed(request.realm, Input::Failed { request: request.id, failure });
                 }
             }
-            FromHandler::Support { realm, serves } => self.identities.supports(peer, realm, serves),
+            FromHandler::Support { serves } => self.identities.supports(peer, serves),
         }
     }
 

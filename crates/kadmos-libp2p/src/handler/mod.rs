@@ -82,12 +82,11 @@ pub enum FromHandler {
         /// How.
         failure: RequestFailure,
     },
-    /// Identify told whether the peer serves the protocol of a realm.
+    /// Identify told which protocols the peer serves. All realms in one, because what one may say of a peer depends on
+    /// the other.
     Support {
-        /// Which.
-        realm: Realm,
-        /// Whether it does.
-        serves: bool,
+        /// By [`Realm::index`]; `None` where nothing has changed.
+        serves: [Option<bool>; Realm::ALL.len()],
     },
 }
 
@@ -288,12 +287,14 @@ impl ConnectionHandler for Handler {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, Realm, FromHandler>> {
+        let mut serves = [None; Realm::ALL.len()];
         for part in self.parts_mut() {
-            if let Some(serves) = part.support.take() {
-                part.serves = Some(serves);
-                let support = FromHandler::Support { realm: part.shared.realm, serves };
-                return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(support));
-            }
+            let told = part.support.take();
+            part.serves = told.or(part.serves);
+            serves[part.shared.realm.index()] = told;
+        }
+        if serves.iter().any(Option::is_some) {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Support { serves }));
         }
         let mut scratch = [0; READ_BYTES];
         loop {
