@@ -132,12 +132,12 @@ impl Rig {
 #[test]
 fn the_local_realm_is_on_local_connections_only() {
     let mut rig = Rig::new();
-    let (wan, lan) = ("/ipfs/kad/1.0.0".to_owned(), "/ipfs/lan/kad/1.0.0".to_owned());
+    let (wan, lan) = ("/ipfs/kad/1.0.0", "/ipfs/lan/kad/1.0.0");
     for near in [NEAR, "/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/8.8.4.4/tcp/9"] {
-        assert_eq!(rig.offered(near), [wan.clone(), lan.clone()], "{near}");
+        assert_eq!(rig.offered(near), [wan, lan], "{near}");
     }
     for far in [FAR, "/ip6/2001:db9::1/tcp/1"] {
-        assert_eq!(rig.offered(far), [wan.clone()], "{far}");
+        assert_eq!(rig.offered(far), [wan], "{far}");
     }
     let handler = rig.behaviour.handle_established_outbound_connection(
         ConnectionId::new_unchecked(0),
