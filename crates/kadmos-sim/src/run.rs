@@ -157,8 +157,10 @@ impl RunError {
 const START_SPACING: Duration = Duration::from_millis(100);
 /// Time between two operations of a run: 100 begin in a virtual second.
 const OPERATION_SPACING: Duration = Duration::from_millis(10);
-/// No operation takes longer: its deadline is a minute.
+/// No operation of ours takes longer: its deadline is a minute.
 const OPERATIONS_END: Duration = Duration::from_secs(120);
+/// No operation of go's takes longer: real ones have no deadline at all, modelled ones five minutes.
+const GO_OPERATIONS_END: Duration = Duration::from_secs(320);
 /// What is under way when the last operation ends has arrived by then: an ADD_PROVIDER takes half a round trip.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 /// How often progress is told, in virtual time.
@@ -229,13 +231,17 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn operations_end(&self) -> Duration {
+        if self.config.go_per_mille > 0 { GO_OPERATIONS_END } else { OPERATIONS_END }
+    }
+
     fn join(&mut self) {
         let of = u64::from(self.config.nodes);
         if self.config.oracle_start {
             self.report.joined = Ratio { part: of, whole: of };
             return self.end_phase(Phase::Join);
         }
-        let end = self.world.now() + START_SPACING * self.config.nodes + OPERATIONS_END;
+        let end = self.world.now() + START_SPACING * self.config.nodes + self.operations_end();
         let mut joined = Ratio::default();
         while joined.whole < of && self.world.now() < end && !self.world.is_halted() {
             self.world.run(PROGRESS_EVERY);
@@ -415,7 +421,7 @@ impl Run<'_> {
             let done = settle(&mut self.world);
             self.tell(phase, done, of);
         }
-        self.world.run_until_idle(OPERATIONS_END);
+        self.world.run_until_idle(self.operations_end());
         self.world.run(LAST_MESSAGES);
         let done = settle(&mut self.world);
         self.tell(phase, done, of);

@@ -61,6 +61,20 @@ fn both_kinds_join_and_find_each_other() {
         let is_it = |update: &Update| matches!(update, Update::Provider(found) if found.peer.id == provider);
         assert!(report.found.iter().any(is_it), "{report:?}");
     }
+    // A client is found through whoever it is connected to, go's servers, too.
+    let client = world.info(NodeIndex::new(61)).peer.id;
+    world.start_operation(
+        NodeIndex::new(61),
+        Operation::ClosestPeers { key: Bytes::copy_from_slice(client.as_bytes()) },
+    );
+    world.run(Duration::from_secs(2));
+    let id = world.start_operation(go[4], Operation::FindPeer { id: client });
+    assert!(world.run_until_idle(Duration::from_secs(60)));
+    let report = world.take_operation(id).expect("it ended");
+    assert!(
+        matches!(report.outcome(), Some(Outcome::FindPeer(Ok(found))) if found.peer.id == client),
+        "{report:?}"
+    );
     assert_eq!(watch.finish(&mut world), []);
 }
 

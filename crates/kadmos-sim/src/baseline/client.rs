@@ -290,6 +290,7 @@ impl Client {
             Input::Connected(id) => self.connected(id),
             Input::Disconnected(id) => {
                 self.connected.remove(&id);
+                self.table.remove_client(&id);
             }
             Input::Identified { peer, serves, addrs } => {
                 let info = PeerInfo::new(Peer::new(peer), addrs);
@@ -297,10 +298,12 @@ impl Client {
                     *known = serves.then(|| info.clone());
                 }
                 if serves {
+                    self.table.remove_client(&peer);
                     self.consider(info);
                     self.upkeep.want_peers();
                 } else {
                     self.evict(&info.peer, Eviction::NotServer);
+                    self.table.add_client(info);
                 }
             }
             Input::Answered { request, response } => self.request_answered(request, &response)?,
@@ -626,7 +629,15 @@ impl Client {
             job.failures += 1;
             match (sent.role, &mut job.goal) {
                 (Role::Put(_), Goal::Provide(publishing)) => publishing.ended(&peer, Err(failure)),
-                _ => {
+                (_, goal) => {
+                    // go looks for a connection, and has it even if the peer does not serve. Source: `routing.go`, `FindPeer`.
+                    if let Goal::Peer { id, found, .. } = goal
+                        && self.baseline.is_go()
+                        && *id == peer.id
+                        && self.connected.contains_key(id)
+                    {
+                        *found = Some(sent.to);
+                    }
                     if let Some(walk) = &mut job.walk {
                         walk.failed(&peer);
                     }

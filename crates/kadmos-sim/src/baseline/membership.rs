@@ -101,6 +101,16 @@ impl Membership {
         self.view.set_local_addrs(addrs)
     }
 
+    /// Remembers a connected peer that does not serve, so that others find it through this node, and forgets it. go answers
+    /// from its peerstore, which knows whoever is connected. Source: `handlers.go`, `handleFindPeer`.
+    pub(super) fn add_client(&mut self, info: PeerInfo) {
+        self.view.add_client(info);
+    }
+
+    pub(super) fn remove_client(&mut self, id: &PeerId) {
+        self.view.remove_client(id);
+    }
+
     /// Whether it is worth asking whether a stranger answers. Source: `UsefulNewPeer`.
     pub(super) fn is_useful(&self, peer: &Peer) -> bool {
         let prefix_len = self.prefix_len(&peer.key);
