@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use kadmos::{Keypair, Mode, Node, ipns, pk};
+use kadmos::{Config, Keypair, Mode, Node, Realm, ipns, pk};
 use kadmos_core::message::{MessageKind, Record, Request, Response};
 use kadmos_interop::kubo::{Kubo, Options};
 use kadmos_interop::raw::{RawPeer, Role};
@@ -120,6 +120,37 @@ async fn kadmos_finds_what_kubo_provides() {
             same_addrs(&found[0].addrs, kubo.addrs());
         }
     }
+}
+
+/// A node in the public and in the local network at once meets Kubo, which is in both too, in the local one only: neither
+/// has a public address. Their records go there.
+#[tokio::test]
+async fn a_node_in_both_networks_meets_kubo_in_the_local_one() {
+    let node = kadmos_node::builder().config(Config::amino()).lan(Config::lan()).start().await.unwrap();
+    let kubo = Kubo::start().await;
+    node.connect(Transport::Tcp.pick(kubo.addrs())).await.unwrap();
+    let local = node.realm(Realm::Lan).unwrap();
+    poll("Kubo in the local table", async || local.table_now().get(&core_id(&kubo.id())).map(|_| ())).await;
+    kubo_admits(&kubo, node.peer_id()).await;
+    assert!(node.table_now().is_empty(), "it is no peer of the public network");
+
+    let key = multihash_of(&kubo.add(b"from Kubo, in two networks").await);
+    let announced = poll("what Kubo announced", async || {
+        let found = local.store().providers(&key, 1, now()).await.unwrap();
+        found.into_iter().next()
+    });
+    assert_eq!(libp2p_id(&announced.await.peer.id), kubo.id());
+    assert_eq!(node.store().providers(&key, 1, now()).await.unwrap(), []);
+    let found = step("providers", node.find_providers(key, 0).collect::<Vec<_>>()).await;
+    assert_eq!(found.into_iter().map(|found| found.unwrap().id).collect::<Vec<_>>(), [kubo.id()]);
+
+    let report = node.provide(multihash(7)).await.unwrap();
+    assert_eq!(report.holders, [kubo.id()]);
+    let keypair = Keypair::generate_ed25519();
+    let (key, value) = (pk::key(&keypair.public().to_peer_id()), pk::value(&keypair.public()));
+    assert_eq!(node.put_value(key.clone(), value.clone()).await.unwrap().holders, [kubo.id()]);
+    let found = node.get_value(key).await.unwrap();
+    assert_eq!(found.best.value, value);
 }
 
 /// What ours announce, Kubo finds. It connects to the provider, whom it can only know from a record: the provider is

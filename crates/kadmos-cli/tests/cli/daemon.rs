@@ -103,6 +103,26 @@ fn a_directory_has_one_daemon() {
 }
 
 #[test]
+fn a_daemon_in_two_networks_uses_the_local_one_while_it_knows_nobody_else() {
+    let (near, far) = (Home::new(), Home::new());
+    near.write("config.toml", "realm = \"lan\"\n");
+    far.write("config.toml", "realm = \"both\"\n");
+    let local = near.serve(&[]);
+    let mut both = far.serve(&["--bootstrap", &local.addr()]);
+    both.service.err("Joined network");
+    let protocols = |daemon: &Value| [daemon["protocol"].clone(), daemon["lan_protocol"].clone()];
+    let [wide, lan] = protocols(&both.ready);
+    assert_ne!(wide, lan);
+    assert_eq!(protocols(&local.ready), [lan, Value::Null]);
+    let published = far.run(&["provide", CONTENT, "--json"]).json().remove(0);
+    assert_eq!(published["holders"], json!([local.id()]));
+    assert_eq!(near.run(&["find-providers", CONTENT]).ok(), format!("{}\n", both.id()));
+    far.run(&["find-peer", NOBODY]).failed(3, "lan: the peer was not found");
+    both.stop();
+    local.stop();
+}
+
+#[test]
 fn peers_are_remembered_over_a_restart() {
     let (near, far) = (Home::new(), Home::new());
     let first = near.serve(&[]);
