@@ -253,3 +253,6 @@ impl BothValues {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,10 @@ impl Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("protocol", &self.protocol).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("realm", &self.realm)
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
     }
 }
 

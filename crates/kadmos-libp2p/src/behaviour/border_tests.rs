@@ -229,3 +229,28 @@ fn a_peer_that_is_here_no_more_leaves_the_local_network_alone() {
     assert!(rig.asked.iter().all(|(realm, _)| *realm == Realm::Wan), "{:?}", rig.asked);
     assert_eq!(rig.named(Realm::Wan, peer), [(peer, vec![addr(FAR)])]);
 }
+
+#[test]
+fn a_node_in_one_network_has_one_of_everything_and_no_border() {
+    for (config, realm) in [(Config::amino(), Realm::Wan), (Config::lan(), Realm::Lan)] {
+        let store = Arc::new(MemoryStore::new(MemoryLimits::default()));
+        let validators = kadmos_records::amino_validators();
+        let (mut behaviour, dht) = Behaviour::new(PeerId::random(), config, validators, store).unwrap();
+        assert_eq!((behaviour.realms.len(), behaviour.local_realm), (1, None));
+        assert_eq!(dht.realms().collect::<Vec<_>>(), [realm]);
+        assert_eq!((behaviour.mode(realm), behaviour.mode(realm.other())), (Some(Mode::Client), None));
+        for remote in [NEAR, FAR] {
+            let handler = behaviour.handle_established_inbound_connection(
+                ConnectionId::new_unchecked(0),
+                PeerId::random(),
+                &addr(OWN),
+                &addr(remote),
+            );
+            let handler = format!("{:?}", handler.unwrap());
+            assert!(
+                handler.contains("second: None") && handler.contains(&format!("realm: {realm:?}")),
+                "{handler}"
+            );
+        }
+    }
+}
