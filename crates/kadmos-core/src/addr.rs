@@ -180,7 +180,15 @@ pub fn leading_ip(addr: &[u8]) -> Option<IpAddr> {
 /// Source: ipfs/specs kad-dht, "servers must not return private or loopback addresses".
 pub fn is_public(addr: &[u8]) -> bool {
     match leading_ip(addr) {
-        Some(IpAddr::V4(ip)) => {
+        Some(ip) => is_public_ip(ip),
+        None => matches!(varint::read(addr), Ok((53..=56, _))), // /dns, /dns4, /dns6, /dnsaddr
+    }
+}
+
+/// Whether strangers on the internet could reach `ip`. Source: as [`is_public`].
+pub fn is_public_ip(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();
             let shared = a == 100 && b & 0xc0 == 64; // RFC 6598, carrier-grade NAT
             let benchmark = a == 198 && b & 0xfe == 18; // RFC 2544
@@ -196,8 +204,7 @@ pub fn is_public(addr: &[u8]) -> bool {
                 || shared
                 || benchmark)
         }
-        Some(IpAddr::V6(ip)) => ip.segments()[0] & 0xe000 == 0x2000,
-        None => matches!(varint::read(addr), Ok((53..=56, _))), // /dns, /dns4, /dns6, /dnsaddr
+        IpAddr::V6(ip) => ip.segments()[0] & 0xe000 == 0x2000,
     }
 }
 

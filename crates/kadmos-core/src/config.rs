@@ -1,10 +1,12 @@
 //! Settings of a node, a struct per subsystem. Every field acts; every default is the public network's.
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 use core::time::Duration;
 
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, TOP_BUCKET_SIZE_MAX, TOP_BUCKETS_MAX, TRUSTED_MAX};
+use crate::peer::PeerId;
 use crate::record::Validators;
 use crate::retry::RetryPolicy;
 
@@ -90,11 +92,36 @@ pub struct TableConfig {
     pub failures_max: u32,
     /// How often buckets are refreshed, except those that saw a lookup in the last half of it. Default 10 min.
     pub refresh_interval: Duration,
-    /// A peer that answered nothing for this long is probed before the next refresh. Default 43 min 13 s, go's
-    /// grace period.
+    /// A peer that answered nothing for this long is probed. Default 43 min 13 s, go's grace period.
     pub probe_after: Duration,
+    /// The same for a peer that has not proven itself yet. Default 5 min: most sessions that end soon end by then.
+    pub probe_unproven_after: Duration,
+    /// Probes of silent table peers a minute, the stalest first. Default 60: a table of 250 is seen through in
+    /// some 4 minutes, at one request a second.
+    pub probes_per_minute: u32,
+    /// Probes of strangers a minute, beyond a burst of [`crate::limits::PROBES_MAX`]. Default 300; more let a new node be
+    /// known sooner, and cost more dials under a flood.
+    pub strangers_per_minute: u32,
     /// Below this many peers the node joins again through its bootstrap peers. Default 10.
     pub peers_min: usize,
+    /// So many of the nearest peers are kept, however full their buckets are. Default 20: records are held by the 20
+    /// nearest to a key, and whoever is near us must know them all.
+    pub neighbours: usize,
+    /// Sizes of the first buckets, where larger than `bucket_size`. Default none. Larger top buckets save hops and cost
+    /// upkeep: half of all lookups begin in bucket 0. `study ablation` shows the price.
+    pub top_buckets: Vec<usize>,
+    /// Peers of one IP group in a bucket; of an IPv6 /48 half of it. 0 for any number. Default 2, as in go.
+    pub group_per_bucket: usize,
+    /// Peers of one IP group in the table; of an IPv6 /48 half of it. `group_per_bucket` of them are left to the
+    /// neighbours. 0 for any number. Default 5: 3 as in go, and 2 neighbours.
+    pub group_per_table: usize,
+    /// Peers of one IP group in an answer; of an IPv6 /48 half of it. 0 for any number. Default 5, a quarter of an answer: as
+    /// much as the table holds. A smaller number hides neighbours: with 2 % of all servers in one network, 3 of 20 are of it
+    /// in one answer of a hundred, 6 of 20 in one of half a million.
+    pub group_per_reply: usize,
+    /// Peers that no limit on IP groups holds for, beside the bootstrap peers. Default none; at most
+    /// [`crate::limits::TRUSTED_MAX`].
+    pub trusted: Vec<PeerId>,
 }
 
 /// How long records live.
@@ -140,7 +167,16 @@ impl Default for Config {
                 refresh_interval: Duration::from_secs(600),
                 // ln(1/20) / ln(1 - 10/20) = 4.3219 refreshes of 600 s
                 probe_after: Duration::from_secs(2_593),
+                probe_unproven_after: Duration::from_secs(300),
+                probes_per_minute: 60,
+                strangers_per_minute: 300,
                 peers_min: 10,
+                neighbours: 20,
+                top_buckets: Vec::new(),
+                group_per_bucket: 2,
+                group_per_table: 5,
+                group_per_reply: 5,
+                trusted: Vec::new(),
             },
             records: RecordConfig {
                 value_age_max: Duration::from_secs(48 * 3_600),
@@ -191,13 +227,14 @@ impl Config {
         config
     }
 
-    /// Sets everything that is the network's k: peers in a result, holders of a record, peers in a bucket. `beta` is
-    /// lowered to it if need be.
+    /// Sets everything that is the network's k: peers in a result, holders of a record, peers in a bucket, neighbours kept.
+    /// `beta` is lowered to it if need be.
     #[must_use]
     pub fn replication(mut self, k: NonZeroUsize) -> Self {
         self.lookup.k = k;
         self.lookup.beta = self.lookup.beta.min(k);
         self.table.bucket_size = k;
+        self.table.neighbours = k.get();
         self
     }
 
@@ -224,6 +261,7 @@ impl Config {
             ("lookup.deadline", self.lookup.deadline),
             ("table.refresh_interval", self.table.refresh_interval),
             ("table.probe_after", self.table.probe_after),
+            ("table.probe_unproven_after", self.table.probe_unproven_after),
             ("records.value_age_max", self.records.value_age_max),
             ("records.provider_age_max", self.records.provider_age_max),
         ] {
@@ -234,8 +272,25 @@ impl Config {
         if self.retry.attempts == 0 {
             return Err(ConfigError::Zero { field: "retry.attempts" });
         }
-        if self.table.failures_max == 0 {
-            return Err(ConfigError::Zero { field: "table.failures_max" });
+        for (field, count) in [
+            ("table.failures_max", self.table.failures_max),
+            ("table.probes_per_minute", self.table.probes_per_minute),
+            ("table.strangers_per_minute", self.table.strangers_per_minute),
+        ] {
+            if count == 0 {
+                return Err(ConfigError::Zero { field });
+            }
+        }
+        let largest = self.table.top_buckets.iter().copied().max().unwrap_or(0);
+        for (field, got, max) in [
+            ("table.neighbours", self.table.neighbours, TOP_BUCKET_SIZE_MAX),
+            ("table.top_buckets, number of sizes", self.table.top_buckets.len(), TOP_BUCKETS_MAX),
+            ("table.top_buckets, largest size", largest, TOP_BUCKET_SIZE_MAX),
+            ("table.trusted, number of peers", self.table.trusted.len(), TRUSTED_MAX),
+        ] {
+            if got > max {
+                return Err(ConfigError::TooLarge { field, got, max });
+            }
         }
         if self.is_ipfs() { self.validate_ipfs(validators) } else { Ok(()) }
     }
@@ -291,6 +346,16 @@ pub enum ConfigError {
     Zero {
         /// The field.
         field: &'static str,
+    },
+    /// A field that is larger than what a node could keep.
+    #[error("{field}: read {got}, expected at most {max}")]
+    TooLarge {
+        /// The field.
+        field: &'static str,
+        /// What was read.
+        got: usize,
+        /// Its bound.
+        max: usize,
     },
     /// A setting with which a node cannot take part in an `/ipfs` network.
     #[error(

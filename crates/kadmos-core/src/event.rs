@@ -95,6 +95,17 @@ pub enum Event {
         /// The estimate and its error bar.
         size: NetworkSize,
     },
+    /// Requests to several table peers failed and none was answered, not even of the best: it is us who are cut off. Until
+    /// [`Event::OutageOver`] nobody leaves the table for not answering.
+    OutageSuspected {
+        /// Table peers that failed meanwhile.
+        failed: usize,
+    },
+    /// Somebody answered again; all failures are forgiven.
+    OutageOver {
+        /// Since [`Event::OutageSuspected`].
+        elapsed: Duration,
+    },
     /// The node began or stopped serving.
     ModeChanged {
         /// The mode now.
@@ -113,21 +124,31 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// `table.failures_max` requests in a row failed.
+    /// `table.failures_max` requests in a row failed, or the first one to a peer that was only remembered.
     Failed,
+    /// It fails, never answered or is the least of an IP group that has as many as it may.
+    GroupFull,
     /// It no longer serves the protocol.
     NotServer,
     /// The caller removed it.
     Removed,
+    /// Another took its place: one that answers where it failed, does better than it did as a newcomer, or is nearer to us.
+    Replaced,
 }
 
 impl Eviction {
+    /// Every reason.
+    pub const ALL: [Self; 5] =
+        [Self::Failed, Self::GroupFull, Self::NotServer, Self::Removed, Self::Replaced];
+
     /// Stable label for metrics.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Failed => "failed",
+            Self::GroupFull => "group_full",
             Self::NotServer => "not_server",
             Self::Removed => "removed",
+            Self::Replaced => "replaced",
         }
     }
 }
@@ -138,8 +159,14 @@ impl Eviction {
 pub enum Rejection {
     /// Its bucket is full of live peers.
     BucketFull,
+    /// The caller's filter does not want it.
+    Filtered,
+    /// The table has as many of its IP group as it may.
+    GroupFull,
     /// None of its addresses passes the address policy.
     NoAddress,
+    /// Its answer named nobody.
+    NotUseful,
     /// It did not answer the admission probe.
     ProbeFailed,
     /// Too many peers are waiting for a probe.
@@ -147,11 +174,25 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::BucketFull,
+        Self::Filtered,
+        Self::GroupFull,
+        Self::NoAddress,
+        Self::NotUseful,
+        Self::ProbeFailed,
+        Self::ProbesFull,
+    ];
+
     /// Stable label for metrics.
     pub const fn label(self) -> &'static str {
         match self {
             Self::BucketFull => "bucket_full",
+            Self::Filtered => "filtered",
+            Self::GroupFull => "group_full",
             Self::NoAddress => "no_address",
+            Self::NotUseful => "not_useful",
             Self::ProbeFailed => "probe_failed",
             Self::ProbesFull => "probes_full",
         }

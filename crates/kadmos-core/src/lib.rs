@@ -38,7 +38,7 @@ pub use config::{AddressPolicy, Config, ConfigError, Mode};
 pub use event::Event;
 pub use key::{Distance, Key};
 pub use netsize::NetworkSize;
-pub use node::{Input, InputError, Node, Output, Purpose, RequestId, StoreId};
+pub use node::{Input, InputError, Node, Output, PeerFilter, Purpose, RequestId, StoreId};
 pub use operation::{Operation, OperationId, OperationOptions, Outcome, Update};
 pub use peer::{Peer, PeerId, PeerInfo};
 pub use realm::Realm;

@@ -94,6 +94,49 @@ pub const OPERATIONS_MAX: usize = 4_096;
 pub const PROBES_MAX: usize = 32;
 /// See [`PROBES_MAX`].
 pub const PROBES_WAITING_MAX: usize = 256;
+/// Of those, peers of one IP group. The table takes 5 of a group; 8 leave room for some that do not answer.
+pub const PROBES_PER_GROUP_MAX: usize = 8;
+
+/// Probes of silent table peers in flight. At one a second and 5 s for a dial to where nobody is, 5 are; 8 never wait.
+pub const SILENT_PROBES_MAX: usize = 8;
+
+/// A silent peer that failed is asked again after this long: a loss of packets may last as long as a route is mended.
+pub const PROBE_AGAIN: Duration = Duration::from_secs(30);
+/// Silent peers that wait for that. At one failure a second there are 30; others are asked again at once.
+pub const SILENT_RETRIES_MAX: usize = 64;
+
+/// Table peers that fail in a row, none having answered since they were asked, until we doubt our own connection. Where
+/// a quarter are dead, 5 of 5 are so once in a thousand times; and a doubt costs 4 requests.
+pub const OUTAGE_PEERS: usize = 5;
+/// Table peers asked to resolve that doubt, and in each round while we are cut off.
+pub const OUTAGE_PROBES: usize = 3;
+/// Failures remembered until the doubt is resolved. More requests than that are not under way in the meantime.
+pub const OUTAGE_FAILURES_MAX: usize = 256;
+/// From one round of probes to the next while we are cut off: at first, doubled each time, and at most. A minute after
+/// the network is back at the latest, we know so; in an hour without it 200 probes are sent.
+pub const OUTAGE_PROBE_MIN: Duration = Duration::from_secs(5);
+/// See [`OUTAGE_PROBE_MIN`].
+pub const OUTAGE_PROBE_MAX: Duration = Duration::from_secs(60);
+
+/// Connected peers whose IP groups are known. Drivers keep some 1,000 connections; of more, the claimed addresses count.
+pub const LINKS_MAX: usize = 16_384;
+
+/// A table peer that answers again so much later than it entered has proven itself. Three of five sessions on the public
+/// network end within 3 minutes (Nebula, 2024), most of them at once; a minute tells those apart from a burst of requests.
+pub const PROVEN_AFTER: Duration = Duration::from_secs(60);
+
+/// Networks in a file of autonomous systems. The global tables have some 1.2 million, aggregated a third of that; at some
+/// 40 bytes each, 60 MiB.
+pub const ASN_PREFIXES_MAX: usize = 1_500_000;
+
+/// Sizes that `table.top_buckets` names at most, and the largest: keys of a network of 2^20 servers have some 20 buckets,
+/// and 1,024 peers of one prefix are more than any lookup gains from.
+pub const TOP_BUCKETS_MAX: usize = 20;
+/// See [`TOP_BUCKETS_MAX`].
+pub const TOP_BUCKET_SIZE_MAX: usize = 1_024;
+
+/// Peers that `table.trusted` names at most: they are held by hand.
+pub const TRUSTED_MAX: usize = 1_024;
 
 /// Connected non-servers whose addresses a FIND_NODE for exactly them is answered with. At about 200 bytes each,
 /// 200 KiB.
@@ -114,6 +157,8 @@ pub const BOOTSTRAP_PEERS_AT_ONCE_MAX: usize = 64;
 
 /// Below `table.peers_min` peers the node joins again this often, as go-libp2p-kad-dht does.
 pub const REJOIN_INTERVAL: Duration = Duration::from_secs(120);
+/// When the table has become that small, the node joins again after this long: the next peers may be failing already.
+pub const REJOIN_SOON: Duration = Duration::from_secs(10);
 
 /// A walk tells the network's size for this long, as in go-libp2p-kad-dht: in two hours a tenth of the network has changed.
 pub const NETWORK_SIZE_AGE_MAX: Duration = Duration::from_secs(2 * 3_600);

@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use kadmos_core::config::LAN_PROTOCOL;
+use kadmos_core::routing::AsnMap;
 use kadmos_core::server::Responder;
-use kadmos_core::{Config, ConfigError, Event, Input, Mode, Node, Output, Timestamp, Validators};
+use kadmos_core::{Config, ConfigError, Event, Input, Mode, Node, Output, PeerFilter, Timestamp, Validators};
 use kadmos_store::Store;
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
@@ -51,11 +52,16 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Default: [`kadmos_core::limits`].
     pub limits: SessionLimits,
+    /// Tells autonomous systems by network. Default: none, and groups of peers are IP networks.
+    pub asns: Option<Arc<AsnMap>>,
+    /// The caller's say in whom the node deals with. Default: none.
+    pub filter: Option<Arc<dyn PeerFilter>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), limits: SessionLimits::default() }
+        let (clock, limits) = (Arc::new(SystemClock::new()), SessionLimits::default());
+        Self { clock, limits, asns: None, filter: None }
     }
 }
 
@@ -147,7 +153,7 @@ impl Behaviour {
         options: Options,
     ) -> Result<(Self, Dht), BehaviourError> {
         let local_realm = (configs.len() > 1).then_some(Realm::Lan);
-        let Options { clock, limits } = options;
+        let Options { clock, limits, asns, filter } = options;
         let peer = core_peer(&local)?;
         let validators = Arc::new(validators);
         let store_permits = Arc::new(Semaphore::new(STORE_OPERATIONS_MAX));
@@ -158,7 +164,9 @@ impl Behaviour {
             let protocol = StreamProtocol::try_from_owned(name.clone())
                 .map_err(|_| ConfigError::ProtocolName { name })?;
             let own_addrs = OwnAddrs::new(peer.clone(), config.protocol.addresses);
-            let node = Node::new(peer.clone(), config, Arc::clone(&validators))?;
+            let mut node = Node::new(peer.clone(), config, Arc::clone(&validators))?;
+            asns.iter().for_each(|asns| node.set_asns(Arc::clone(asns)));
+            filter.iter().for_each(|filter| node.set_filter(Arc::clone(filter)));
             let shared = Arc::new(Shared {
                 realm,
                 clock: Arc::clone(&clock),

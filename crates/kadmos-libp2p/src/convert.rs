@@ -1,6 +1,7 @@
 //! Peer ids and addresses, between the core's raw bytes and libp2p's types.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use kadmos_core::peer::PeerIdError;
@@ -132,6 +133,12 @@ pub fn multiaddrs(addrs: &AddrList) -> Vec<Multiaddr> {
 /// The addresses of `peer` in the core's form.
 pub fn addr_list<'a>(peer: &Peer, addrs: impl IntoIterator<Item = &'a Multiaddr>) -> AddrList {
     AddrList::collect(&peer.id, addrs.into_iter().map(|addr| addr.as_ref()))
+}
+
+/// The IP address that a connection comes from; `None` through a relay, whose address it is then.
+pub(crate) fn remote_ip(addr: &Multiaddr) -> Option<IpAddr> {
+    let is_relayed = addr.iter().any(|protocol| matches!(protocol, Protocol::P2pCircuit));
+    if is_relayed { None } else { kadmos_core::addr::leading_ip(addr.as_ref()) }
 }
 
 #[cfg(test)]

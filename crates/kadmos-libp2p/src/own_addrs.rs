@@ -12,20 +12,34 @@ pub(crate) struct OwnAddrs {
     listening: Vec<Multiaddr>,
     external: Vec<Multiaddr>,
     told: AddrList,
+    /// Whether an interface has come or gone since the last time it was asked for.
+    moved: bool,
+    /// Whether a listen address has ever gone: the first ones to come are the start, no move.
+    settled: bool,
 }
 
 impl OwnAddrs {
     pub(crate) fn new(peer: Peer, policy: AddressPolicy) -> Self {
-        Self { peer, policy, listening: Vec::new(), external: Vec::new(), told: AddrList::EMPTY }
+        Self {
+            peer,
+            policy,
+            listening: Vec::new(),
+            external: Vec::new(),
+            told: AddrList::EMPTY,
+            moved: false,
+            settled: false,
+        }
     }
 
     pub(crate) fn listening(&mut self, addr: &Multiaddr) {
+        self.moved |= self.settled;
         self.listening.push(addr.clone());
     }
 
     pub(crate) fn not_listening(&mut self, addr: &Multiaddr) {
         if let Some(index) = self.listening.iter().position(|known| known == addr) {
             self.listening.remove(index);
+            (self.moved, self.settled) = (true, true);
         }
     }
 
@@ -42,6 +56,12 @@ impl OwnAddrs {
     /// All of them, whatever the policy.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Multiaddr> {
         self.external.iter().chain(&self.listening)
+    }
+
+    /// Whether the addresses this node listens at have changed since the last call, other than by their coming up at
+    /// the start: then it was moved to another network, or a network has gone.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// All addresses that the policy lets others know, external ones first; `None` if they are the same as the last
@@ -90,6 +110,21 @@ mod tests {
         assert_eq!(own.take_changed(), None);
         own.not_external(&public);
         assert_eq!(multiaddrs(&own.take_changed().unwrap()), [private]);
+    }
+
+    #[test]
+    fn only_addresses_that_go_or_come_after_one_went_are_a_move() {
+        let mut own = own(AddressPolicy::Any);
+        own.listening(&addr("/ip4/127.0.0.1/tcp/1"));
+        own.listening(&addr("/ip4/192.168.0.7/tcp/1"));
+        own.external(&addr("/ip4/1.2.3.4/tcp/1"));
+        assert!(!own.take_moved(), "the start is no move");
+        own.not_listening(&addr("/ip4/192.168.0.7/tcp/1"));
+        assert!(own.take_moved() && !own.take_moved());
+        own.listening(&addr("/ip4/10.0.0.7/tcp/1"));
+        assert!(own.take_moved());
+        own.not_listening(&addr("/ip4/9.9.9.9/tcp/1"));
+        assert!(!own.take_moved(), "it was not there");
     }
 
     #[test]

@@ -386,8 +386,10 @@ impl World {
             }
         }
         self.note(node, Fact::Connected(peer));
-        let peer_id = self.info(peer).peer.id;
-        self.feed(node, Input::Connected(peer_id));
+        let PeerInfo { peer, addrs } = self.info(peer);
+        let remote = addrs.iter().find_map(kadmos_core::addr::leading_ip);
+        let input = Input::Connected { peer: peer.id, remote };
+        self.feed(node, input);
         self.keep_within_budget(node);
     }
 

@@ -251,7 +251,7 @@ impl World {
             let is_up = self.connections.get(id).is_some_and(|one| one.end(one.side_of(node)).up);
             if is_up {
                 let peer = self.info(peer).peer.id;
-                self.feed(node, Input::Connected(peer));
+                self.feed(node, Input::Connected { peer, remote: None });
             }
         }
     }

@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kadmos_core::{Config, Mode, Validators};
+use kadmos_core::routing::AsnMap;
+use kadmos_core::{Config, Mode, PeerFilter, Validators};
 use kadmos_libp2p::metrics::Metrics;
 use kadmos_libp2p::{Behaviour, Clock, Options, PeerAddrs, RealmConfig, SessionLimits};
 use kadmos_store::{MemoryLimits, MemoryStore, Store};
@@ -86,6 +87,8 @@ pub struct DhtBuilder {
     limits: ConnectionLimits,
     session_limits: SessionLimits,
     clock: Option<Arc<dyn Clock>>,
+    asns: Option<Arc<AsnMap>>,
+    filter: Option<Arc<dyn PeerFilter>>,
 }
 
 impl DhtBuilder {
@@ -106,6 +109,8 @@ impl DhtBuilder {
             limits: ConnectionLimits::default(),
             session_limits: SessionLimits::default(),
             clock: None,
+            asns: None,
+            filter: None,
         }
     }
 
@@ -191,6 +196,18 @@ impl DhtBuilder {
         self
     }
 
+    /// Groups peers by autonomous system where this map tells it, for the limits `table.group_per_*`. Default: by network.
+    pub fn asns(mut self, asns: Arc<AsnMap>) -> Self {
+        self.asns = Some(asns);
+        self
+    }
+
+    /// Has a say in which peers and addresses the node deals with. Default: none beside the address policy.
+    pub fn filter(mut self, filter: Arc<dyn PeerFilter>) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
     /// Starts the node on the current tokio runtime. Returns once it listens; [`Node::listen_addrs`] tells where.
     ///
     /// It does not join the network by itself: call [`crate::Dht::bootstrap`].
@@ -212,7 +229,8 @@ impl DhtBuilder {
         let bootstrap = self.bootstrap.into_iter().map(bootstrap_peer).collect::<Result<Vec<_>, _>>()?;
         let validators = self.validators.unwrap_or_else(kadmos_records::amino_validators);
         let local = self.keypair.public().to_peer_id();
-        let mut options = Options { limits: self.session_limits, ..Options::default() };
+        let (limits, asns, filter) = (self.session_limits, self.asns, self.filter);
+        let mut options = Options { limits, asns, filter, ..Options::default() };
         if let Some(clock) = self.clock {
             options.clock = clock;
         }

@@ -40,8 +40,9 @@ mod ping;
 mod task;
 
 pub use kadmos_core::operation::{Bootstrapped, OperationOptions};
+pub use kadmos_core::routing::{AsnError, AsnMap};
 pub use kadmos_core::{
-    AddressPolicy, Config, Event, Mode, NetworkSize, RetryPolicy, UnixTime, Validator, Validators,
+    AddressPolicy, Config, Event, Mode, NetworkSize, PeerFilter, RetryPolicy, UnixTime, Validator, Validators,
 };
 pub use kadmos_libp2p::convert;
 pub use kadmos_libp2p::error::{

@@ -3,6 +3,7 @@
 //! `docs/config.md` describes every key; a test holds the two together.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -47,7 +48,23 @@ section! {
 
 section! {
     /// `[table]`; see [`kadmos_core::config::TableConfig`].
-    Table { bucket_size: usize, failures_max: u32, refresh_interval: Span, probe_after: Span, peers_min: usize }
+    Table {
+        bucket_size: usize,
+        failures_max: u32,
+        refresh_interval: Span,
+        probe_after: Span,
+        probe_unproven_after: Span,
+        probes_per_minute: u32,
+        strangers_per_minute: u32,
+        peers_min: usize,
+        neighbours: usize,
+        top_buckets: Vec<usize>,
+        group_per_bucket: usize,
+        group_per_table: usize,
+        group_per_reply: usize,
+        trusted: Vec<String>,
+        asn_file: PathBuf,
+    }
 }
 
 section! {
@@ -134,7 +151,7 @@ pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     ("retry", Retry::KEYS),
 ];
 /// Keys that hold lists; their variables separate entries with commas.
-const LISTS: &[&str] = &["bootstrap", "listen"];
+const LISTS: &[&str] = &["bootstrap", "listen", "top_buckets", "trusted"];
 
 /// A file or variable that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,11 +185,13 @@ impl FileConfig {
     pub(crate) fn from_variable(name: &str, value: &str) -> Option<Result<Self, FileError>> {
         let name = name.to_ascii_lowercase();
         let (section, key) = key_of(&name)?;
+        let read =
+            |text: &str| text.parse().map_or_else(|_| toml::Value::String(text.into()), toml::Value::Integer);
         let value = if LISTS.contains(&key) {
             let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-            toml::Value::Array(entries.map(|entry| toml::Value::String(entry.into())).collect())
+            toml::Value::Array(entries.map(read).collect())
         } else {
-            value.parse().map_or_else(|_| toml::Value::String(value.into()), toml::Value::Integer)
+            read(value)
         };
         let mut table = toml::Table::from_iter([(key.to_string(), value)]);
         if let Some(section) = section {

@@ -8,8 +8,10 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use kadmos_core::config::{AddressPolicy, Config, Mode};
+use kadmos_core::routing::AsnMap;
 use libp2p_core::Multiaddr;
 
 use self::file::{Addresses, FileConfig, Realms, ServeMode};
@@ -36,6 +38,9 @@ pub(crate) const AMINO_BOOTSTRAP: [&str; 6] = [
 
 /// A configuration file longer than this is not one.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A file of autonomous systems longer than this is not one: 1.5 million lines of 40 bytes.
+const ASN_FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Variables with a meaning of their own, which are no keys of the file.
 const OTHER_VARIABLES: [&str; 3] = ["HOME", "CONFIG", "LOG"];
@@ -93,6 +98,8 @@ pub(crate) struct Settings {
     pub(crate) listen_is_default: bool,
     /// Where to join. Each ends in `/p2p/<id>`.
     pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Tells autonomous systems by network; [`Settings::asns`] reads it.
+    pub(crate) asn_file: Option<PathBuf>,
 }
 
 /// What the command line says; the top layer.
@@ -186,7 +193,19 @@ impl Settings {
         set(&mut core.table.failures_max, table.failures_max);
         set(&mut core.table.refresh_interval, table.refresh_interval.map(|span| span.0));
         set(&mut core.table.probe_after, table.probe_after.map(|span| span.0));
+        set(&mut core.table.probe_unproven_after, table.probe_unproven_after.map(|span| span.0));
+        set(&mut core.table.probes_per_minute, table.probes_per_minute);
+        set(&mut core.table.strangers_per_minute, table.strangers_per_minute);
         set(&mut core.table.peers_min, table.peers_min);
+        set(&mut core.table.neighbours, table.neighbours);
+        set(&mut core.table.top_buckets, table.top_buckets);
+        set(&mut core.table.group_per_bucket, table.group_per_bucket);
+        set(&mut core.table.group_per_table, table.group_per_table);
+        set(&mut core.table.group_per_reply, table.group_per_reply);
+        for id in table.trusted.unwrap_or_default() {
+            core.table.trusted.push(trusted_peer(&id)?);
+        }
+        let asn_file = table.asn_file;
         set(&mut core.records.value_age_max, records.value_age_max.map(|span| span.0));
         set(&mut core.records.provider_age_max, records.provider_age_max.map(|span| span.0));
         set(&mut core.records.provider_addrs_age_max, records.provider_addrs_age_max.map(|span| span.0));
@@ -210,8 +229,27 @@ impl Settings {
         let listen = listen.iter().map(|text| parse::listen_addr(text));
         let listen = listen.collect::<Result<_, _>>().map_err(|error| format!("listen: {error}"))?;
         let bootstrap = bootstrap_addrs(&network, bootstrap.unwrap_or_else(|| vec!["auto".into()]))?;
-        Ok(Self { network, core, lan, listen, listen_is_default, bootstrap })
+        Ok(Self { network, core, lan, listen, listen_is_default, bootstrap, asn_file })
     }
+
+    /// Reads `table.asn_file`, if there is one.
+    pub(crate) fn asns(&self) -> Result<Option<Arc<AsnMap>>, Failure> {
+        let Some(path) = &self.asn_file else { return Ok(None) };
+        let name = path.display();
+        let refused = |why: &dyn fmt::Display| Failure::usage(format!("table.asn_file: {name}: {why}"));
+        let length = std::fs::metadata(path).map_err(|error| refused(&error))?.len();
+        if length > ASN_FILE_BYTES_MAX {
+            return Err(refused(&format!("{length} bytes, expected at most {ASN_FILE_BYTES_MAX}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| refused(&error))?;
+        AsnMap::parse(&text).map(|map| Some(Arc::new(map))).map_err(|error| refused(&error))
+    }
+}
+
+fn trusted_peer(id: &str) -> Result<kadmos_core::PeerId, String> {
+    let id =
+        libp2p_identity::PeerId::from_str(id).map_err(|error| format!("table.trusted: {id}: {error}"))?;
+    kadmos_core::PeerId::from_bytes(&id.to_bytes()).map_err(|error| format!("table.trusted: {id}: {error}"))
 }
 
 /// Overwrites `field` when there is something to overwrite it with.
@@ -381,7 +419,17 @@ mod tests {
             failures_max = 7
             refresh_interval = "4s"
             probe_after = "5s"
+            probe_unproven_after = "6s"
+            probes_per_minute = 31
+            strangers_per_minute = 32
             peers_min = 3
+            neighbours = 21
+            top_buckets = [128, 64]
+            group_per_bucket = 11
+            group_per_table = 12
+            group_per_reply = 13
+            trusted = ["QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN"]
+            asn_file = "asn.txt"
             [records]
             value_age_max = "1h"
             provider_age_max = "2h"
@@ -393,7 +441,9 @@ mod tests {
             cap = "7s"
             jitter_percent = 11
         "#;
-        let Config { protocol, lookup, table, records, retry, seed } = resolve(text).unwrap().core;
+        let settings = resolve(text).unwrap();
+        assert_eq!(settings.asn_file.as_deref(), Some(Path::new("asn.txt")));
+        let Config { protocol, lookup, table, records, retry, seed } = settings.core;
         let kadmos_core::config::ProtocolConfig { name, message_bytes_max, addresses, mode } = protocol;
         assert_eq!((name.as_str(), message_bytes_max), ("/x", 64 << 10));
         assert_eq!((addresses, mode), (AddressPolicy::Public, Mode::Client));
@@ -413,8 +463,21 @@ mod tests {
             failures_max,
             refresh_interval,
             probe_after,
+            probe_unproven_after,
+            probes_per_minute,
+            strangers_per_minute,
             peers_min,
+            neighbours,
+            top_buckets,
+            group_per_bucket,
+            group_per_table,
+            group_per_reply,
+            trusted,
         } = table;
+        assert_eq!((probes_per_minute, strangers_per_minute, neighbours), (31, 32, 21));
+        assert_eq!((top_buckets, group_per_bucket), (vec![128, 64], 11));
+        assert_eq!((group_per_table, group_per_reply, trusted.len()), (12, 13, 1));
+        assert_eq!(probe_unproven_after, Duration::from_secs(6));
         assert_eq!((bucket_size.get(), failures_max, peers_min), (9, 7, 3));
         assert_eq!([refresh_interval, probe_after], [4, 5].map(Duration::from_secs));
         let kadmos_core::config::RecordConfig { value_age_max, provider_age_max, provider_addrs_age_max } =
@@ -434,6 +497,7 @@ mod tests {
             ("bootstrap = [\"/ip4/1.2.3.4/tcp/1\"]", "bootstrap: read"),
             ("listen = [\"4001\"]", "listen: read"),
             ("[lookup]\nk = 0", "lookup.k: read 0"),
+            ("[table]\ntrusted = [\"x\"]", "table.trusted: x"),
         ] {
             let error = resolve(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");

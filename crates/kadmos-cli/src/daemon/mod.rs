@@ -56,6 +56,9 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
     if let Some(lan) = &settings.lan {
         builder = builder.lan(lan.clone());
     }
+    if let Some(asns) = settings.asns()? {
+        builder = builder.asns(asns);
+    }
     for addr in listen {
         builder = builder.listen(addr);
     }

@@ -1,6 +1,7 @@
 //! What goes into a node and what comes out.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::addr::AddrList;
@@ -46,10 +47,18 @@ pub enum Input {
     SetMode(Mode),
     /// The addresses at which others reach this node, all of them.
     SetAddrs(AddrList),
-    /// The first connection to a peer is up.
-    Connected(PeerId),
+    /// The first connection to a peer is up, or one to another address than before.
+    Connected {
+        /// Who.
+        peer: PeerId,
+        /// The IP address at the other end, which tells the peer's group; `None` if there is none or it is not the peer's,
+        /// as through a relay.
+        remote: Option<IpAddr>,
+    },
     /// The last connection to a peer is gone.
     Disconnected(PeerId),
+    /// Our own interfaces or addresses changed, as when a laptop moves: whoever was reached before may be so no longer.
+    NetworkChanged,
     /// Identify told whether a connected peer serves our protocol, and where it listens. Sent again on each change.
     Identified {
         /// Who.

@@ -1,6 +1,9 @@
 //! The node: facts in, effects out.
 
+mod groups;
 mod io;
+mod outage;
+mod pace;
 mod probes;
 mod requests;
 mod upkeep;
@@ -14,7 +17,9 @@ use core::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
+pub use self::groups::PeerFilter;
 pub use self::io::{Input, InputError, Output, RequestId, StoreId};
+use self::outage::Outage;
 use self::probes::Probes;
 use self::requests::InFlight;
 pub use self::requests::Purpose;
@@ -23,7 +28,7 @@ use crate::addr::{self, AddrList};
 use crate::bootstrap::{Bootstrap, Preimages};
 use crate::config::{AddressPolicy, Config, ConfigError, Mode};
 use crate::error::{Fault, OperationError};
-use crate::event::{Event, Eviction};
+use crate::event::{Event, Eviction, Rejection};
 use crate::limits::{BOOTSTRAP_PEERS_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, PROVIDER_KEY_BYTES_MAX};
 use crate::lookup::Query;
 use crate::machine::{Context, Effect, Machine};
@@ -34,7 +39,7 @@ use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::publish::{Publish, Spread};
 use crate::record::{StoreReply, Validators};
 use crate::retry::RetryPolicy;
-use crate::routing::{Admission, Table};
+use crate::routing::{Admission, Admitted, AsnMap, Group, Newcomer, Table};
 use crate::time::{Now, Timestamp};
 
 /// One DHT node of one realm.
@@ -61,7 +66,12 @@ pub struct Node {
     stores: BTreeMap<StoreId, Serial>,
     next_store: u64,
     probes: Probes,
+    outage: Outage,
     upkeep: Upkeep,
+    /// From where those are connected that are.
+    links: BTreeMap<PeerId, Group>,
+    asns: Option<Arc<AsnMap>>,
+    filter: Option<Arc<dyn PeerFilter>>,
     preimages: Option<Arc<Preimages>>,
     netsize: Estimator,
     outputs: VecDeque<Output>,
@@ -110,7 +120,11 @@ impl Node {
             stores: BTreeMap::new(),
             next_store: 0,
             probes: Probes::default(),
+            outage: Outage::default(),
             upkeep: Upkeep::default(),
+            links: BTreeMap::new(),
+            asns: None,
+            filter: None,
             preimages: None,
             netsize: Estimator::default(),
             outputs: VecDeque::new(),
@@ -126,6 +140,7 @@ impl Node {
         self.now.monotonic = self.now.monotonic.max(now.monotonic);
         self.now.unix = now.unix;
         self.start_upkeep_clock();
+        self.start_probe_clock();
         match input {
             Input::Timeout => self.handle_timeout(),
             Input::Start { id, operation, options } => self.start(id, operation, options)?,
@@ -135,13 +150,9 @@ impl Node {
             Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
             Input::SetMode(mode) => self.set_mode(mode),
             Input::SetAddrs(addrs) => self.set_addrs(addrs),
-            // Connections matter once identify has told what the peer is.
-            Input::Connected(_) => {}
-            Input::Disconnected(id) => {
-                if self.table.remove_client(&id) {
-                    self.outputs.push_back(Output::TableChanged { urgent: false });
-                }
-            }
+            Input::Connected { peer, remote } => self.connected(peer, remote),
+            Input::Disconnected(id) => self.disconnected(&id),
+            Input::NetworkChanged => self.network_changed(),
             Input::Identified { peer, serves, addrs } => self.identified(peer, serves, addrs),
             Input::Answered { request, response } => self.request_answered(request, response)?,
             Input::Flushed(request) => self.request_flushed(request)?,
@@ -163,10 +174,8 @@ impl Node {
     /// When the node next wants [`Input::Timeout`]; `None` before its first input.
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let operation = self.timers.first().map(|(at, _)| *at);
-        match (operation, self.upkeep.next_timeout()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let own = [self.upkeep.next_timeout(), self.next_probe(), self.next_outage_probe()];
+        own.into_iter().chain([operation]).flatten().min()
     }
 
     /// Lets the node take the ids that it asks for when it refreshes buckets from a table that others use, too.
@@ -233,6 +242,8 @@ impl Node {
                 }
             });
         }
+        self.run_outage();
+        self.run_probes();
         self.run_upkeep();
     }
 
@@ -481,22 +492,50 @@ impl Node {
 
     fn evict(&mut self, peer: &Peer, reason: Eviction) {
         if self.table.remove(peer).is_some() {
-            self.emit(Event::PeerEvicted { peer: peer.clone(), reason });
-            self.outputs.push_back(Output::TableChanged { urgent: true });
+            self.left(peer.clone(), reason);
         }
     }
 
-    /// Admits a peer that has answered.
-    fn admit(&mut self, info: PeerInfo) {
+    /// Tells of a peer that has left the table, and lets the one that waits for its place come.
+    fn left(&mut self, peer: Peer, reason: Eviction) {
+        let prefix_len = self.table.prefix_len(&peer.key);
+        self.emit(Event::PeerEvicted { peer, reason });
+        self.outputs.push_back(Output::TableChanged { urgent: true });
+        if reason != Eviction::Replaced
+            && let Some(next) = self.table.take_waiting(prefix_len)
+        {
+            self.consider(next);
+        }
+        self.rejoin_if_few();
+    }
+
+    /// Admits a peer that has answered, if it gets a place.
+    fn admit(&mut self, info: PeerInfo, rtt: Duration, useful: bool) {
         // A table peer keeps the addresses that identify told; one without any could be reached by nobody.
         if info.addrs.is_empty() || self.table.contains(&info.peer) {
             return;
         }
-        let prefix_len = self.table.prefix_len(&info.peer.key);
         let peer = info.peer.clone();
-        if self.table.insert(info, self.now.monotonic) == Admission::Room {
-            self.emit(Event::PeerAdmitted { peer, prefix_len });
-            self.outputs.push_back(Output::TableChanged { urgent: false });
+        if !self.is_wanted(&info) {
+            return self.emit(Event::PeerRejected { peer, reason: Rejection::Filtered });
+        }
+        let group = self.group_of(&info);
+        let newcomer = Newcomer { info, group, rtt: Some(rtt), useful };
+        let Admitted { admission, evicted } = self.table.admit(newcomer, self.now.monotonic);
+        for (gone, reason) in evicted {
+            self.left(gone.peer, reason);
+        }
+        match admission {
+            Admission::Room => {
+                let prefix_len = self.table.prefix_len(&peer.key);
+                self.emit(Event::PeerAdmitted { peer, prefix_len });
+                self.outputs.push_back(Output::TableChanged { urgent: false });
+            }
+            Admission::GroupFull => {
+                self.emit(Event::PeerRejected { peer, reason: Rejection::GroupFull });
+            }
+            // A lookup meets many whose buckets are full; that is no event.
+            Admission::Full | Admission::Present | Admission::IsSelf => {}
         }
     }
 
@@ -528,12 +567,17 @@ impl Node {
         }
     }
 
-    /// The addresses that the address policy lets pass.
+    /// The addresses that the address policy and the caller's filter let pass.
     fn usable(&self, addrs: &AddrList) -> AddrList {
-        match self.config.protocol.addresses {
-            AddressPolicy::Any => addrs.clone(),
-            AddressPolicy::Public => addrs.filtered(addr::is_public),
+        let policy = self.config.protocol.addresses;
+        let filter = self.filter.as_deref();
+        if policy == AddressPolicy::Any && filter.is_none() {
+            return addrs.clone();
         }
+        addrs.filtered(|addr| {
+            (policy == AddressPolicy::Any || addr::is_public(addr))
+                && filter.is_none_or(|filter| filter.addr(addr))
+        })
     }
 
     fn emit(&mut self, event: Event) {

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{InputError, Node, Output, RequestId, Running, Serial};
-use crate::error::{Fault, RequestFailure};
-use crate::event::{Event, Eviction};
+use crate::error::RequestFailure;
+use crate::event::{Event, Eviction, Rejection};
 use crate::limits::ADDRS_PER_CLAIM_MAX;
 use crate::machine::{Machine, Tag};
 use crate::message::{MessageKind, Request, Response};
@@ -102,13 +102,13 @@ impl Node {
         mut response: Response,
     ) -> Result<(), InputError> {
         let in_flight = self.take(request)?;
-        self.table.answered(&in_flight.to.peer, self.now.monotonic);
+        self.network_answers();
         self.emit_answered(&in_flight);
-        self.sanitize(&mut response);
-        let InFlight { owner, to, .. } = in_flight;
+        let InFlight { owner, to, sent, .. } = in_flight;
         let peer = to.peer.clone();
-        let usable = self.usable(&to.addrs);
-        self.admit(PeerInfo::new(to.peer, usable));
+        let names_itself = response.closer().iter().any(|info| info.peer == peer);
+        self.sanitize(&mut response);
+        self.judge_answer(to, sent, owner, &response, names_itself);
         match owner {
             Owner::Operation { serial, tag } => {
                 self.drive(serial, |machine, cx| machine.answered(cx, &peer, tag, response));
@@ -118,8 +118,47 @@ impl Node {
         Ok(())
     }
 
+    /// What an answer says about the peer that gave it: whether it may enter the table, or how it does there.
+    fn judge_answer(
+        &mut self,
+        to: PeerInfo,
+        sent: Timestamp,
+        owner: Owner,
+        response: &Response,
+        names_itself: bool,
+    ) {
+        let now = self.now.monotonic;
+        let (peer, rtt) = (to.peer.clone(), now.since(sent));
+        let helps = says_something(response) && matches!(owner, Owner::Operation { .. });
+        if self.table.contains(&peer) {
+            if self.table.answered(&peer, now, Some(rtt)) {
+                self.outputs.push_back(Output::TableChanged { urgent: false });
+            }
+            if helps {
+                self.table.helped(&peer, now);
+            }
+            return;
+        }
+        // An echo or a pong says nothing about whom a peer knows.
+        if !matches!(
+            response,
+            Response::FindNode { .. } | Response::GetProviders { .. } | Response::GetValue { .. }
+        ) {
+            return;
+        }
+        // Where few are known, those who know nobody else yet are welcome: a network begins with them.
+        let is_small = self.table.view().len() < self.config.lookup.k.get();
+        if says_something(response) || names_itself || is_small {
+            let usable = self.usable(&to.addrs);
+            self.admit(PeerInfo::new(to.peer, usable), rtt, helps);
+        } else {
+            self.emit(Event::PeerRejected { peer, reason: Rejection::NotUseful });
+        }
+    }
+
     pub(super) fn request_flushed(&mut self, request: RequestId) -> Result<(), InputError> {
         let in_flight = self.take(request)?;
+        self.network_answers();
         self.emit_answered(&in_flight);
         if let Owner::Operation { serial, .. } = in_flight.owner {
             self.drive(serial, |machine, cx| machine.flushed(cx, &in_flight.to.peer));
@@ -135,15 +174,19 @@ impl Node {
         let in_flight = self.take(request)?;
         let peer = in_flight.to.peer;
         self.emit(Event::RequestFailed { kind: in_flight.kind, peer: peer.clone(), failure });
-        match failure.fault() {
-            _ if failure == RequestFailure::Unsupported => self.evict(&peer, Eviction::NotServer),
-            Fault::Us | Fault::Caller => {} // says nothing about the peer
-            Fault::Network | Fault::Peer => {
-                if self.table.failed(&peer).is_some() {
-                    self.emit(Event::PeerEvicted { peer: peer.clone(), reason: Eviction::Failed });
-                    self.outputs.push_back(Output::TableChanged { urgent: true });
-                }
+        match failure {
+            RequestFailure::Unsupported => {
+                self.network_answers();
+                self.evict(&peer, Eviction::NotServer);
             }
+            RequestFailure::Malformed => {
+                self.network_answers();
+                self.count_failure(&peer);
+            }
+            RequestFailure::Unreachable | RequestFailure::TimedOut | RequestFailure::Closed => {
+                self.peer_is_silent(&peer, in_flight.sent);
+            }
+            RequestFailure::Overloaded => {} // says nothing about the peer
         }
         match in_flight.owner {
             Owner::Operation { serial, tag } => {
@@ -202,6 +245,9 @@ impl Node {
                 return !info.addrs.is_empty(); // passed when it entered the table
             }
             info.addrs = self.usable(&info.addrs).truncated(ADDRS_PER_CLAIM_MAX);
+            if !self.is_wanted(info) {
+                return false;
+            }
             if let Some(known) = known {
                 // What the peer itself told us comes before what others say of it.
                 info.addrs = known.addrs.merged(&info.addrs);
@@ -209,4 +255,14 @@ impl Node {
             !info.addrs.is_empty()
         });
     }
+}
+
+/// Whether an answer helps somebody who asks: it names peers, or has what was asked for.
+fn says_something(response: &Response) -> bool {
+    let has_record = match response {
+        Response::GetProviders { providers, .. } => !providers.is_empty(),
+        Response::GetValue { record, .. } => record.is_some(),
+        _ => false,
+    };
+    has_record || !response.closer().is_empty()
 }

@@ -6,10 +6,9 @@ use super::{Node, Serial};
 use crate::bootstrap::{Bootstrap, Buckets, Refresh};
 use crate::event::Event;
 use crate::key::Key;
-use crate::limits::{REFRESH_PREFIX_MAX, REJOIN_INTERVAL};
+use crate::limits::{REFRESH_PREFIX_MAX, REJOIN_INTERVAL, REJOIN_SOON};
 use crate::machine::Machine;
 use crate::operation::{OperationKind, OperationOptions};
-use crate::peer::PeerInfo;
 use crate::time::Timestamp;
 
 /// When what is next due. Nothing runs before the node's first input has told the time.
@@ -44,19 +43,49 @@ impl Node {
         let now = self.now.monotonic;
         if self.upkeep.rejoin_at.is_some_and(|at| at <= now) {
             self.upkeep.rejoin_at = Some(now + REJOIN_INTERVAL);
-            let few = self.table.view().len() < self.config.table.peers_min;
-            if few && !self.bootstrap_peers.is_empty() && self.upkeep.running.is_none() {
-                self.launch_upkeep(Machine::Bootstrap(Bootstrap::new()));
+            if self.has_few() && self.upkeep.running.is_none() {
+                if !self.bootstrap_peers.is_empty() {
+                    self.launch_upkeep(Machine::Bootstrap(Bootstrap::new()));
+                } else if !self.table.view().is_empty() {
+                    self.launch_upkeep(Machine::Refresh(Refresh::new(Buckets::All)));
+                }
             }
         }
         if self.upkeep.refresh_at.is_some_and(|at| at <= now) {
             self.upkeep.refresh_at = Some(now + self.config.table.refresh_interval);
-            self.probe_silent_peers();
             if self.upkeep.running.is_none() && !self.table.view().is_empty() {
-                let stale = self.stale_buckets();
-                self.launch_upkeep(Machine::Refresh(Refresh::new(Buckets::Only(stale))));
+                let is_small = self.table.view().len() < self.config.lookup.k.get();
+                let buckets = if is_small { Buckets::All } else { Buckets::Only(self.stale_buckets()) };
+                self.launch_upkeep(Machine::Refresh(Refresh::new(buckets)));
             }
         }
+    }
+
+    /// Refreshes what is stale now instead of at the end of the interval.
+    pub(super) fn refresh_soon(&mut self) {
+        self.upkeep.refresh_at = Some(self.now.monotonic);
+    }
+
+    /// Everybody may have gone out of reach, and others may be near now: who is still there is seen the stalest first, and
+    /// every bucket is refreshed.
+    pub(super) fn network_changed(&mut self) {
+        self.table.suspect_all();
+        self.upkeep.refreshed.clear();
+        self.refresh_soon();
+        self.probe_silent_soon();
+        self.check_outage_soon();
+    }
+
+    /// Joins again soon when the table has become small; each peer that leaves brings that forward once.
+    pub(super) fn rejoin_if_few(&mut self) {
+        let soon = self.now.monotonic + REJOIN_SOON;
+        if self.has_few() {
+            self.upkeep.rejoin_at = self.upkeep.rejoin_at.map(|at| at.min(soon));
+        }
+    }
+
+    fn has_few(&self) -> bool {
+        self.table.view().len() < self.config.table.peers_min
     }
 
     pub(super) fn upkeep_ended(&mut self, serial: Serial) {
@@ -88,29 +117,31 @@ impl Node {
         }
     }
 
-    /// Buckets, up to the deepest that has peers, that saw no lookup in the last half of `table.refresh_interval`;
-    /// shallowest last. Half, because a bucket that is refreshed at each interval is always a little younger than one.
+    /// Buckets, up to the deepest that has peers, that saw no lookup in the last half of `table.refresh_interval`, and
+    /// empty ones above it whenever they did; shallowest last. Half, because a bucket that is refreshed at each interval is
+    /// always a little younger than one.
+    ///
+    /// Those that lie wholly among the k nearest are left out: the lookup of our own id, which each refresh begins with,
+    /// asks all of them and finds whoever else is there.
     fn stale_buckets(&self) -> Vec<u16> {
-        let deepest = self.table.view().buckets().map(|(prefix_len, _)| prefix_len).max().unwrap_or(0);
         let fresh_for = self.config.table.refresh_interval / 2;
-        let is_stale = |prefix_len: &u16| {
-            let refreshed = self.upkeep.refreshed.get(usize::from(*prefix_len)).copied().flatten();
-            refreshed.is_none_or(|at| self.now.monotonic.since(at) >= fresh_for)
+        let is_stale = |prefix_len: u16, len: usize| {
+            let refreshed = self.upkeep.refreshed.get(usize::from(prefix_len)).copied().flatten();
+            len == 0 || refreshed.is_none_or(|at| self.now.monotonic.since(at) >= fresh_for)
         };
-        (0..=deepest.min(REFRESH_PREFIX_MAX)).rev().filter(is_stale).collect()
-    }
-
-    fn probe_silent_peers(&mut self) {
-        let probe_after = self.config.table.probe_after;
-        let now = self.now.monotonic;
-        let silent: Vec<PeerInfo> = self
-            .table
-            .iter_answered()
-            .filter(|(_, at)| now.since(*at) >= probe_after)
-            .map(|(info, _)| info.clone())
-            .collect();
-        for info in silent {
-            self.probe_silent(info);
+        let lens: Vec<_> =
+            self.table.view().buckets().map(|(prefix_len, bucket)| (prefix_len, bucket.len())).collect();
+        let mut stale = Vec::new();
+        let mut deeper = 0;
+        for (prefix_len, len) in lens.into_iter().rev() {
+            deeper += len;
+            if deeper >= self.config.lookup.k.get()
+                && prefix_len <= REFRESH_PREFIX_MAX
+                && is_stale(prefix_len, len)
+            {
+                stale.push(prefix_len);
+            }
         }
+        stale
     }
 }

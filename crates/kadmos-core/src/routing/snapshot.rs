@@ -4,7 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::bucket::{Bucket, Nearest};
+use super::bucket::{Bucket, Mark, Nearest, Seen};
+use super::diversity::Census;
 use crate::addr::AddrList;
 use crate::config::Mode;
 use crate::key::Key;
@@ -81,25 +82,44 @@ impl TableSnapshot {
     /// Cost: the target's own bucket first; only buckets that can still contribute are read.
     /// Source: libp2p kad-dht r2, "Peer routing".
     pub fn closest(&self, target: &Key, count: usize) -> Vec<&PeerInfo> {
+        self.nearest(target, count, |_| true).into_iter().map(|(.., info)| info).collect()
+    }
+
+    /// As [`TableSnapshot::closest`], for telling others: only peers that have answered, and at most `per_group` of one IP
+    /// group (0: any number), those farther away being left out for the next nearest.
+    pub fn closest_to_tell(&self, target: &Key, count: usize, per_group: usize) -> Vec<&PeerInfo> {
+        // Few answers leave anybody out, so a few more than `count` nearly always do.
+        for wanted in [count.saturating_add(SPARE), usize::MAX] {
+            let found = self.nearest(target, wanted, Mark::is_verified);
+            let all = found.len() < wanted;
+            let told = diverse(found, count, per_group);
+            if told.len() >= count || all {
+                return told;
+            }
+        }
+        Vec::new() // not reached: no table has as many peers as there are numbers
+    }
+
+    fn nearest(&self, target: &Key, count: usize, keep: impl Fn(Mark) -> bool) -> Vec<Seen<'_>> {
         let shared = usize::from(self.local.peer.key.common_prefix_len(target));
         let split = shared.min(self.buckets.len());
         let mut nearest = Nearest::new(*target, count);
         // A peer in the bucket `shared` agrees with the target in at least one bit more than any other peer does.
         if let Some(bucket) = self.buckets.get(shared) {
-            nearest.add([bucket]);
+            nearest.add([bucket], &keep);
         }
         // Deeper buckets agree with us, so all of them leave the target at bit `shared`: one group.
         if nearest.is_short() {
-            nearest.add(self.buckets.iter().skip(split + 1));
+            nearest.add(self.buckets.iter().skip(split + 1), &keep);
         }
         // Each shallower bucket leaves the target one bit earlier than the one before.
         for bucket in self.buckets[..split].iter().rev() {
             if !nearest.is_short() {
                 break;
             }
-            nearest.add([bucket]);
+            nearest.add([bucket], &keep);
         }
-        nearest.into_peers()
+        nearest.into_seen()
     }
 
     fn bucket_of(&self, key: &Key) -> Option<&Bucket> {
@@ -119,7 +139,7 @@ impl TableSnapshot {
         if self.buckets.len() <= index {
             self.buckets.resize_with(index + 1, Arc::default);
         }
-        Arc::make_mut(&mut self.buckets[index]).insert(info).is_some()
+        Arc::make_mut(&mut self.buckets[index]).insert(info, Mark::default()).is_some()
     }
 
     /// Removes a peer from its bucket. Cost: as [`TableSnapshot::place`].
@@ -168,6 +188,27 @@ impl TableSnapshot {
     }
 }
 
+/// Peers looked at beyond those wanted, to take the places of those left out.
+const SPARE: usize = 8;
+
+/// The first `count` of `found` of which no group has more than `per_group`.
+fn diverse<'a>(found: Vec<Seen<'a>>, count: usize, per_group: usize) -> Vec<&'a PeerInfo> {
+    let mut told: Vec<(Mark, &'a PeerInfo)> = Vec::with_capacity(count.min(found.len()));
+    for (_, mark, info) in found {
+        if told.len() >= count {
+            break;
+        }
+        let mut census = Census::new(mark.group());
+        if per_group > 0 && !mark.group().is_exempt() {
+            told.iter().for_each(|(known, _)| census.count(known.group()));
+        }
+        if !census.is_full(per_group) {
+            told.push((mark, info));
+        }
+    }
+    told.into_iter().map(|(_, info)| info).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -196,6 +237,30 @@ mod tests {
         assert!(table.set_mode(Mode::Client) && !table.set_mode(Mode::Client));
     }
 
+    #[test]
+    fn answers_leave_out_the_unverified_and_the_over_many_of_a_group() {
+        let mut table = TableSnapshot::new(info(u32::MAX), Mode::Server);
+        let target = Key::of(b"target");
+        let mut all: Vec<_> = (0..200).map(info).collect();
+        all.sort_by_key(|peer| peer.peer.key.distance(&target));
+        for (place, peer) in all.iter().enumerate() {
+            let index = usize::from(table.local.peer.key.common_prefix_len(&peer.peer.key));
+            if table.buckets.len() <= index {
+                table.buckets.resize_with(index + 1, Arc::default);
+            }
+            // The 60 nearest: every third is unverified, the others are of one group.
+            let ip = [1, 2 + if place < 60 { 0 } else { place as u8 }, 3, 4];
+            let mark = Mark::new(crate::routing::Group::of(ip.into(), None), place % 3 != 0 || place >= 60);
+            Arc::make_mut(&mut table.buckets[index]).insert(peer.clone(), mark);
+        }
+        let told = table.closest_to_tell(&target, 20, 3);
+        let expected: Vec<_> = [1, 2, 4].into_iter().chain(60..77).map(|place| &all[place]).collect();
+        assert_eq!(told, expected);
+        assert_eq!(table.closest_to_tell(&target, 4, 0), [1, 2, 4, 5].map(|place| &all[place]));
+        assert_eq!(table.closest(&target, 3), [0, 1, 2].map(|place| &all[place]), "walks ask anybody");
+        assert_eq!(table.closest_to_tell(&target, 1_000, 3).len(), 143);
+    }
+
     proptest! {
         #[test]
         fn closest_equals_sorting_everything(peers in 0u32..300, target: [u8; 32], count in 0usize..40) {
@@ -208,7 +273,7 @@ mod tests {
                 if table.buckets.len() <= index {
                     table.buckets.resize_with(index + 1, Arc::default);
                 }
-                Arc::make_mut(&mut table.buckets[index]).insert(peer.clone());
+                Arc::make_mut(&mut table.buckets[index]).insert(peer.clone(), Mark::default());
             }
             all.sort_by_key(|peer| peer.peer.key.distance(&target));
             all.truncate(count);

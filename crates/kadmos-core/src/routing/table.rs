@@ -1,10 +1,14 @@
-//! Admission to the table, and leaving it.
+//! The peers that are kept, and what is known of each.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
-use super::bucket::{Bucket, insert_exact};
+use super::bucket::{Bucket, Mark, insert_exact};
+use super::diversity::Group;
 use super::snapshot::TableSnapshot;
+use super::standing::Standing;
 use crate::addr::AddrList;
 use crate::config::{Mode, TableConfig};
 use crate::key::Key;
@@ -13,33 +17,36 @@ use crate::time::Timestamp;
 
 /// The table of serving peers: buckets by common prefix length, filled by seniority.
 ///
-/// A peer that answers is never displaced by a stranger; a peer leaves when `failures_max` requests to it failed in
-/// a row, or when it no longer serves. Source: Kademlia paper 2.2; go-libp2p-kbucket.
+/// Who gets in is in `routing/admission.rs`. A peer leaves when `failures_max` requests to it failed in a row, when it no
+/// longer serves, or when it has to give way. Source: Kademlia paper 2.2; go-libp2p-kbucket.
 #[derive(Clone, Debug)]
 pub struct Table {
-    config: TableConfig,
-    view: TableSnapshot,
-    /// By bucket, in the order of its peers.
-    liveness: Vec<Vec<Liveness>>,
+    pub(super) config: TableConfig,
+    pub(super) view: TableSnapshot,
+    /// By bucket, in the order of its peers. Beside the view, so that an answer copies no bucket.
+    pub(super) standings: Vec<Vec<Standing>>,
+    /// By bucket: the stranger that is asked when a place becomes free.
+    pub(super) waiting: Vec<Option<Box<Waiting>>>,
 }
 
-/// What is known of a table peer's answers. Beside the view, so that an answer copies no bucket; 16 bytes, because large
-/// simulations have tens of millions.
-#[derive(Clone, Copy, Debug)]
-struct Liveness {
-    answered: Timestamp,
-    failures: u32,
+/// A stranger that found its bucket full.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) info: PeerInfo,
+    pub(super) since: Timestamp,
 }
 
 /// Whether the table would take a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// There is room.
+    /// There is room, or somebody would have to give way.
     Room,
     /// It is there already.
     Present,
-    /// Its bucket is full.
+    /// Its bucket is full of live peers.
     Full,
+    /// The table has as many of its IP group as it may.
+    GroupFull,
     /// It is the local node.
     IsSelf,
 }
@@ -48,51 +55,12 @@ impl Table {
     /// An empty table of `local`.
     pub fn new(local: Peer, mode: Mode, config: TableConfig) -> Self {
         let view = TableSnapshot::new(PeerInfo::new(local, AddrList::EMPTY), mode);
-        Self { config, view, liveness: Vec::new() }
+        Self { config, view, standings: Vec::new(), waiting: Vec::new() }
     }
 
     /// The table as it stands. Clone it to publish it.
     pub fn view(&self) -> &TableSnapshot {
         &self.view
-    }
-
-    /// Whether `peer` would be taken. Cost: a binary search.
-    pub fn admission(&self, peer: &Peer) -> Admission {
-        let prefix_len = self.prefix_len(&peer.key);
-        if prefix_len == Key::BITS {
-            return Admission::IsSelf;
-        }
-        match self.view.buckets.get(usize::from(prefix_len)) {
-            Some(bucket) if bucket.position(&peer.key).is_ok() => Admission::Present,
-            Some(bucket) if bucket.len() >= self.config.bucket_size.get() => Admission::Full,
-            _ => Admission::Room,
-        }
-    }
-
-    /// Takes a peer that has proven that it answers; updates the addresses of one that is there.
-    pub fn insert(&mut self, info: PeerInfo, now: Timestamp) -> Admission {
-        let admission = self.admission(&info.peer);
-        match admission {
-            Admission::Room => {
-                let index = usize::from(self.prefix_len(&info.peer.key));
-                if self.view.buckets.len() <= index {
-                    self.view.buckets.resize_with(index + 1, Arc::default);
-                }
-                if self.liveness.len() <= index {
-                    self.liveness.resize_with(index + 1, Vec::new);
-                }
-                if let Some(place) = Arc::make_mut(&mut self.view.buckets[index]).insert(info) {
-                    let liveness = Liveness { answered: now, failures: 0 };
-                    insert_exact(&mut self.liveness[index], place, liveness);
-                }
-            }
-            Admission::Present => {
-                self.answered(&info.peer, now);
-                self.update_addrs(&info);
-            }
-            Admission::Full | Admission::IsSelf => {}
-        }
-        admission
     }
 
     /// Replaces the addresses of a table peer; returns whether they changed. Empty lists change nothing.
@@ -105,33 +73,56 @@ impl Table {
         if bucket.get(&info.peer.id, &info.peer.key).is_some_and(|known| known.addrs == info.addrs) {
             return false;
         }
-        Arc::make_mut(bucket).insert(info.clone());
+        Arc::make_mut(bucket).insert(info.clone(), Mark::default()); // it keeps its mark
         true
     }
 
-    /// Notes that a table peer answered.
-    pub fn answered(&mut self, peer: &Peer, now: Timestamp) {
+    /// Notes that a table peer answered, and how long that took if it is known. Returns whether the view changed: from its
+    /// first answer on, a remembered peer is named to others.
+    pub fn answered(&mut self, peer: &Peer, now: Timestamp, rtt: Option<Duration>) -> bool {
+        let Some((bucket, place)) = self.place(peer) else { return false };
+        let first = self.standings[bucket][place].answer(now, rtt);
+        if first {
+            let group = self.view.buckets[bucket].mark(place).group();
+            Arc::make_mut(&mut self.view.buckets[bucket]).set_mark(place, Mark::new(group, true));
+        }
+        first
+    }
+
+    /// Notes that a table peer's answer helped an operation.
+    pub fn helped(&mut self, peer: &Peer, now: Timestamp) {
         if let Some((bucket, place)) = self.place(peer) {
-            self.liveness[bucket][place] = Liveness { answered: now, failures: 0 };
+            self.standings[bucket][place].help(now);
         }
     }
 
-    /// Notes that a request to a table peer failed; removes the peer and returns it when that was one too many.
+    /// Notes that a request to a table peer failed; removes the peer and returns it when that was one too many. A
+    /// remembered peer that never answered is removed at once.
     pub fn failed(&mut self, peer: &Peer) -> Option<PeerInfo> {
         let (bucket, place) = self.place(peer)?;
-        let liveness = &mut self.liveness[bucket][place];
-        liveness.failures += 1;
-        if liveness.failures >= self.config.failures_max { self.remove(peer) } else { None }
+        let standing = &mut self.standings[bucket][place];
+        let is_over = standing.fail() >= self.config.failures_max || !standing.is_verified();
+        if is_over { self.remove(peer) } else { None }
+    }
+
+    /// Forgets the failures of all peers: it was us.
+    pub fn forgive(&mut self) {
+        self.standings.iter_mut().flatten().for_each(Standing::forgive);
+    }
+
+    /// Lets all peers be asked again soon: what they were reached by has changed.
+    pub fn suspect_all(&mut self) {
+        self.standings.iter_mut().flatten().for_each(Standing::suspect);
     }
 
     /// Removes a peer.
     pub fn remove(&mut self, peer: &Peer) -> Option<PeerInfo> {
         let (index, place) = self.place(peer)?;
-        self.liveness[index].remove(place);
+        self.standings[index].remove(place);
         let removed = Arc::make_mut(&mut self.view.buckets[index]).remove(&peer.key);
         while self.view.buckets.last().is_some_and(|bucket| bucket.is_empty()) {
             self.view.buckets.pop();
-            self.liveness.pop();
+            self.standings.pop();
         }
         removed
     }
@@ -141,28 +132,61 @@ impl Table {
         self.place(peer).is_some()
     }
 
-    /// The peers and when each last answered, bucket by bucket.
-    pub fn iter_answered(&self) -> impl Iterator<Item = (&PeerInfo, Timestamp)> {
-        let liveness = self.liveness.iter().flatten();
-        self.view.iter().zip(liveness).map(|(info, liveness)| (info, liveness.answered))
+    /// What is known of a table peer.
+    pub fn standing(&self, peer: &Peer) -> Option<&Standing> {
+        let (bucket, place) = self.place(peer)?;
+        Some(&self.standings[bucket][place])
+    }
+
+    /// The IP group of a table peer.
+    pub fn group(&self, peer: &Peer) -> Option<Group> {
+        let (bucket, place) = self.place(peer)?;
+        Some(self.view.buckets[bucket].mark(place).group())
+    }
+
+    /// The peers with their groups and standings, bucket by bucket.
+    pub fn iter(&self) -> impl Iterator<Item = (&PeerInfo, Group, &Standing)> {
+        let marks = self.view.buckets.iter().flat_map(|bucket| bucket.marks());
+        let standings = self.standings.iter().flatten();
+        self.view
+            .iter()
+            .zip(marks)
+            .zip(standings)
+            .map(|((info, mark), standing)| (info, mark.group(), standing))
     }
 
     /// Bytes that the table has allocated for its peers, beside descriptors and addresses, which it shares with whoever
     /// named them. Cost: O(buckets).
     pub fn allocated_bytes(&self) -> usize {
         let buckets: usize = self.view.buckets.iter().map(|bucket| bucket.allocated_bytes()).sum();
-        let liveness: usize = self.liveness.iter().map(Vec::capacity).sum();
+        let standings: usize = self.standings.iter().map(Vec::capacity).sum();
         buckets
             + self.view.buckets.capacity() * size_of::<Arc<Bucket>>()
-            + self.liveness.capacity() * size_of::<Vec<Liveness>>()
-            + liveness * size_of::<Liveness>()
+            + self.standings.capacity() * size_of::<Vec<Standing>>()
+            + standings * size_of::<Standing>()
+            + self.waiting.capacity() * size_of::<Option<Box<Waiting>>>()
     }
 
-    /// In which bucket a peer is, and where in it. The liveness of a bucket's peers has the places of the bucket.
-    fn place(&self, peer: &Peer) -> Option<(usize, usize)> {
+    /// In which bucket a peer is, and where in it. The standings of a bucket's peers have the places of the bucket.
+    pub(super) fn place(&self, peer: &Peer) -> Option<(usize, usize)> {
         let index = usize::from(self.prefix_len(&peer.key));
         let place = self.view.buckets.get(index)?.position(&peer.key).ok()?;
         Some((index, place))
+    }
+
+    /// Puts a peer that is not there into its bucket, whatever is there already.
+    pub(super) fn put(&mut self, info: PeerInfo, group: Group, standing: Standing) {
+        let index = usize::from(self.prefix_len(&info.peer.key));
+        if self.view.buckets.len() <= index {
+            self.view.buckets.resize_with(index + 1, Arc::default);
+        }
+        if self.standings.len() <= index {
+            self.standings.resize_with(index + 1, Vec::new);
+        }
+        let mark = Mark::new(group, standing.is_verified());
+        if let Some(place) = Arc::make_mut(&mut self.view.buckets[index]).insert(info, mark) {
+            insert_exact(&mut self.standings[index], place, standing);
+        }
     }
 
     /// The common prefix length of `key` with the local node.
@@ -177,9 +201,7 @@ impl Table {
 
     /// Sets whether the local node serves; returns whether that changed.
     pub fn set_mode(&mut self, mode: Mode) -> bool {
-        let changed = self.view.mode != mode;
-        self.view.mode = mode;
-        changed
+        self.view.set_mode(mode)
     }
 
     /// Remembers a connected peer that does not serve, so that FIND_NODE for it can be answered. Bounded by
@@ -196,38 +218,9 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
+    use super::super::admission::tests::{peer, table};
     use super::*;
-    use crate::config::Config;
     use crate::limits::CLIENTS_MAX;
-
-    fn peer(seed: u32) -> PeerInfo {
-        let mut digest = [0; 32];
-        digest[..4].copy_from_slice(&seed.to_be_bytes());
-        let id = PeerId::from_digest(digest);
-        PeerInfo::new(Peer::new(id), AddrList::collect(&id, [[4, 1, 2, 3, 4].as_slice()]))
-    }
-
-    fn table(bucket_size: usize, failures_max: u32) -> Table {
-        let mut config = Config::default().table;
-        config.bucket_size = bucket_size.try_into().expect("positive in these tests");
-        config.failures_max = failures_max;
-        Table::new(peer(u32::MAX).peer, Mode::Server, config)
-    }
-
-    #[test]
-    fn full_buckets_keep_their_seniors() {
-        let mut table = table(3, 2);
-        for seed in 0..200 {
-            table.insert(peer(seed), Timestamp::ZERO);
-        }
-        let seniors: alloc::vec::Vec<_> = table.view().iter().cloned().collect();
-        for seed in 200..400 {
-            assert_ne!(table.insert(peer(seed), Timestamp::ZERO), Admission::Present);
-        }
-        assert!(seniors.iter().all(|senior| table.contains(&senior.peer)));
-    }
 
     #[test]
     fn failures_in_a_row_evict_and_an_answer_forgives() {
@@ -235,7 +228,9 @@ mod tests {
         let info = peer(1);
         table.insert(info.clone(), Timestamp::ZERO);
         assert_eq!(table.failed(&info.peer), None);
-        table.answered(&info.peer, Timestamp::from_millis(1));
+        table.answered(&info.peer, Timestamp::from_millis(1), None);
+        assert_eq!(table.failed(&info.peer), None);
+        table.forgive();
         assert_eq!(table.failed(&info.peer), None);
         assert_eq!(table.failed(&info.peer), Some(info.clone()));
         assert!(table.view().is_empty());
@@ -243,10 +238,31 @@ mod tests {
     }
 
     #[test]
-    fn self_never_enters() {
+    fn a_remembered_peer_is_named_from_its_first_answer_on_and_leaves_at_its_first_failure() {
         let mut table = table(20, 2);
-        assert_eq!(table.insert(peer(u32::MAX), Timestamp::ZERO), Admission::IsSelf);
-        assert!(table.view().is_empty());
+        let (good, bad) = (peer(1), peer(2));
+        for info in [&good, &bad] {
+            table.remember(info.clone(), Group::EXEMPT, None, Timestamp::ZERO);
+        }
+        let told = |table: &Table| table.view().closest_to_tell(&Key::of(b"x"), 20, 0).len();
+        assert_eq!((table.view().len(), told(&table)), (2, 0));
+        assert!(table.answered(&good.peer, Timestamp::ZERO, None), "the view changes");
+        assert!(!table.answered(&good.peer, Timestamp::ZERO, None));
+        assert_eq!(told(&table), 1);
+        assert_eq!(table.failed(&good.peer), None);
+        assert_eq!(table.failed(&bad.peer), Some(bad));
+    }
+
+    #[test]
+    fn new_addresses_change_neither_group_nor_standing() {
+        let mut table = table(20, 2);
+        let group = Group::of([1, 2, 3, 4].into(), None);
+        table.remember(peer(1), group, None, Timestamp::ZERO);
+        let moved =
+            PeerInfo::new(peer(1).peer, AddrList::collect(&peer(1).peer.id, [[4, 9, 9, 9, 9].as_slice()]));
+        assert!(table.update_addrs(&moved) && !table.update_addrs(&moved));
+        assert_eq!(table.group(&moved.peer), Some(group));
+        assert!(!table.standing(&moved.peer).expect("there").is_verified());
     }
 
     #[test]
@@ -258,30 +274,5 @@ mod tests {
         assert_eq!(table.view().clients.len(), CLIENTS_MAX);
         assert!(table.remove_client(&peer(0).peer.id));
         assert!(!table.remove_client(&peer(0).peer.id));
-    }
-
-    proptest! {
-        #[test]
-        fn buckets_never_exceed_their_size(seeds: alloc::vec::Vec<u16>, remove: alloc::vec::Vec<u16>, size in 1usize..5) {
-            let mut table = table(size, 1);
-            for seed in seeds {
-                table.insert(peer(seed.into()), Timestamp::ZERO);
-            }
-            for seed in remove {
-                table.failed(&peer(seed.into()).peer);
-            }
-            let mut count = 0;
-            for (prefix_len, bucket) in table.view().buckets() {
-                prop_assert!(bucket.len() <= size);
-                for info in bucket.iter() {
-                    prop_assert_eq!(table.prefix_len(&info.peer.key), prefix_len);
-                    prop_assert!(table.contains(&info.peer));
-                    count += 1;
-                }
-            }
-            prop_assert_eq!(count, table.liveness.iter().flatten().count());
-            prop_assert_eq!(table.liveness.len(), table.view.buckets.len());
-            prop_assert!(table.liveness.iter().zip(table.view().buckets()).all(|(l, (_, b))| l.len() == b.len()));
-        }
     }
 }

@@ -36,12 +36,14 @@ impl Responder {
         self.fitting(closer)
     }
 
-    /// The k peers of the table closest to `key` without the requester, nearest first; those without an address to
-    /// show are left out and not replaced, as in go.
+    /// The k peers of the table closest to `key` that have answered us, without the requester, nearest first, of one IP
+    /// group at most `table.group_per_reply`; those without an address to show are left out and not replaced, as in go.
     pub(super) fn closer(&self, key: &[u8], table: &TableSnapshot, peer: &PeerId) -> Vec<PeerInfo> {
         // With the target, a reply never holds more than its reader takes, whatever k is.
         let k = self.config.lookup.k.get().min(CLOSER_PEERS_MAX - 1);
-        let nearest = table.closest(&Key::of(key), k + 1); // one more: the requester may be among them
+        let per_group = self.config.table.group_per_reply;
+        // One more: the requester may be among them.
+        let nearest = table.closest_to_tell(&Key::of(key), k + 1, per_group);
         nearest
             .into_iter()
             .filter(|info| info.peer.id != *peer)

@@ -9,7 +9,7 @@ use kadmos_core::error::RequestFailure;
 use kadmos_core::message::{Request, Response};
 use kadmos_core::record::{StoreReply, StoreRequest};
 use kadmos_core::{
-    AddressPolicy, Config, ConfigError, Input, Mode, Node, Operation, Outcome, RetryPolicy, Validators,
+    AddressPolicy, Config, ConfigError, Input, Key, Mode, Node, Operation, Outcome, RetryPolicy, Validators,
 };
 
 use crate::rig::{Digits, Rig, Sent, nearest, peer, private, validators};
@@ -38,8 +38,22 @@ fn fields(config: Config) -> Vec<&'static str> {
         deadline: _,
         quorum: _,
     } = lookup;
-    let TableConfig { bucket_size: _, failures_max: _, refresh_interval: _, probe_after: _, peers_min: _ } =
-        table;
+    let TableConfig {
+        bucket_size: _,
+        failures_max: _,
+        refresh_interval: _,
+        probe_after: _,
+        probe_unproven_after: _,
+        probes_per_minute: _,
+        strangers_per_minute: _,
+        peers_min: _,
+        neighbours: _,
+        top_buckets: _,
+        group_per_bucket: _,
+        group_per_table: _,
+        group_per_reply: _,
+        trusted: _,
+    } = table;
     let RecordConfig { value_age_max: _, provider_age_max: _, provider_addrs_age_max: _ } = records;
     let RetryPolicy { attempts: _, first: _, factor_percent: _, cap: _, jitter_percent: _ } = retry;
     vec![
@@ -58,7 +72,16 @@ fn fields(config: Config) -> Vec<&'static str> {
         "table.failures_max",
         "table.refresh_interval",
         "table.probe_after",
+        "table.probe_unproven_after",
+        "table.probes_per_minute",
+        "table.strangers_per_minute",
         "table.peers_min",
+        "table.neighbours",
+        "table.top_buckets",
+        "table.group_per_bucket",
+        "table.group_per_table",
+        "table.group_per_reply",
+        "table.trusted",
         "records.value_age_max",
         "records.provider_age_max",
         "records.provider_addrs_age_max",
@@ -137,6 +160,27 @@ fn given_up_after(rig: &mut Rig) -> String {
         rig.advance(next.since(rig.now.monotonic));
     }
     format!("{:?}", rig.now.monotonic.since(start))
+}
+
+/// Probes of table peers after some seconds in which nobody answers.
+fn silent_probes(rig: &mut Rig, secs: u64) -> usize {
+    rig.advance(Duration::from_secs(secs));
+    let is_probe = |sent: &&Sent| match &sent.message {
+        Request::FindNode { key } => key == sent.to.peer.id.as_bytes(),
+        _ => false,
+    };
+    rig.sent.iter().filter(is_probe).count()
+}
+
+/// Peers of one public network that get into the table, of a hundred that want to.
+fn of_one_network(rig: &mut Rig) -> usize {
+    for n in 500..600 {
+        let remote = Some([1, 2, 3, n as u8].into());
+        rig.input(Input::Connected { peer: peer(n).peer.id, remote });
+        rig.input(Input::AddPeer(peer(n)));
+        rig.answer_all(600);
+    }
+    (500..600).filter(|n| rig.node.table().contains(&peer(*n).peer)).count()
 }
 
 const CASES: &[Case] = &[
@@ -253,13 +297,29 @@ const CASES: &[Case] = &[
     Case {
         field: "table.probe_after",
         change: |config| config.table.probe_after = Duration::from_secs(60),
+        observe: |rig| format!("{} probes of silent peers", silent_probes(rig, 200)),
+    },
+    Case {
+        field: "table.probe_unproven_after",
+        change: |config| config.table.probe_unproven_after = Duration::from_secs(90),
+        observe: |rig| format!("{} probes of new peers", silent_probes(rig, 200)),
+    },
+    Case {
+        field: "table.probes_per_minute",
+        change: |config| config.table.probes_per_minute = 6,
+        observe: |rig| format!("{} probes in five seconds", silent_probes(rig, 95)),
+    },
+    Case {
+        field: "table.strangers_per_minute",
+        change: |config| config.table.strangers_per_minute = 60,
         observe: |rig| {
-            rig.advance(Duration::from_secs(600));
-            let probes = |sent: &&Sent| match &sent.message {
-                Request::FindNode { key } => key == sent.to.peer.id.as_bytes(),
-                _ => false,
-            };
-            format!("{} probes of silent peers", rig.sent.iter().filter(probes).count())
+            rig.advance(Duration::from_secs(240)); // what the rig itself has asked is forgotten
+            for n in 1_000..1_200 {
+                rig.input(Input::AddPeer(peer(n)));
+            }
+            rig.answer_all(0);
+            rig.advance(Duration::from_secs(1));
+            format!("{} probes after a second", rig.sent.len())
         },
     },
     Case {
@@ -270,6 +330,48 @@ const CASES: &[Case] = &[
             rig.advance(Duration::from_secs(120));
             format!("joins again: {}", rig.sent.iter().any(|sent| sent.to == peer(700)))
         },
+    },
+    Case {
+        field: "table.neighbours",
+        change: |config| config.table.neighbours = 3,
+        observe: |rig| {
+            let sizes = rig.node.table().view().buckets().map(|(_, bucket)| bucket.len());
+            format!("{:?}", sizes.collect::<Vec<_>>())
+        },
+    },
+    Case {
+        field: "table.top_buckets",
+        change: |config| config.table.top_buckets = vec![40],
+        observe: |rig| {
+            (100..200).for_each(|n| rig.input(Input::AddPeer(peer(n))));
+            rig.answer_all(200);
+            format!("{:?}", rig.node.table().view().buckets().map(|(_, bucket)| bucket.len()).max())
+        },
+    },
+    Case {
+        field: "table.group_per_bucket",
+        change: |config| config.table.group_per_bucket = 1,
+        observe: |rig| format!("{} of one network", of_one_network(rig)),
+    },
+    Case {
+        field: "table.group_per_table",
+        change: |config| config.table.group_per_table = 3,
+        observe: |rig| format!("{} of one network", of_one_network(rig)),
+    },
+    Case {
+        field: "table.group_per_reply",
+        change: |config| config.table.group_per_reply = 1,
+        observe: |rig| {
+            of_one_network(rig);
+            let table = rig.node.table().view();
+            let per_group = rig.node.config().table.group_per_reply;
+            format!("{} told", table.closest_to_tell(&Key::of(b"key"), 1_000, per_group).len())
+        },
+    },
+    Case {
+        field: "table.trusted",
+        change: |config| config.table.trusted = (500..600).map(|n| peer(n).peer.id).collect(),
+        observe: |rig| format!("{} of one network", of_one_network(rig)),
     },
     Case {
         field: "records.value_age_max",
@@ -335,7 +437,9 @@ fn base(field: &str) -> Config {
     let mut config = private();
     match field {
         "retry.factor_percent" | "retry.cap" => config.retry.attempts = 4,
-        "table.probe_after" => config.table.peers_min = 0,
+        "table.neighbours" => config.table.bucket_size = n(3),
+        "table.probes_per_minute" => config.table.probe_unproven_after = Duration::from_secs(90),
+        "table.probe_after" => config.table.probe_unproven_after = Duration::from_secs(3_600),
         _ => {}
     }
     config
@@ -413,6 +517,13 @@ fn values_out_of_range_are_refused_by_name() {
         ("table.refresh_interval", |config| config.table.refresh_interval = Duration::ZERO),
         ("table.probe_after", |config| config.table.probe_after = Duration::ZERO),
         ("table.failures_max", |config| config.table.failures_max = 0),
+        ("table.probe_unproven_after", |config| config.table.probe_unproven_after = Duration::ZERO),
+        ("table.probes_per_minute", |config| config.table.probes_per_minute = 0),
+        ("table.strangers_per_minute", |config| config.table.strangers_per_minute = 0),
+        ("table.neighbours", |config| config.table.neighbours = 1_025),
+        ("table.top_buckets", |config| config.table.top_buckets = vec![1_025]),
+        ("table.top_buckets", |config| config.table.top_buckets = vec![1; 21]),
+        ("table.trusted", |config| config.table.trusted = vec![peer(1).peer.id; 1_025]),
         ("records.value_age_max", |config| config.records.value_age_max = Duration::ZERO),
         ("records.provider_age_max", |config| config.records.provider_age_max = Duration::ZERO),
         ("retry.attempts", |config| config.retry.attempts = 0),

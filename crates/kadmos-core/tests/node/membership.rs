@@ -94,7 +94,7 @@ fn probes_are_bounded() {
     assert_eq!(rig.sent.len(), PROBES_MAX);
     let full = |event: &&Event| matches!(event, Event::PeerRejected { reason: Rejection::ProbesFull, .. });
     assert_eq!(rig.events.iter().filter(full).count(), 2 * 10);
-    rig.answer_all(0);
+    rig.answer_all(strangers);
     assert_eq!(rig.node.running_requests(), 0);
     assert!(rig.node.table().view().len() > 40);
 }
@@ -229,6 +229,14 @@ fn joining_without_or_with_unreachable_sources_says_so() {
     assert_eq!(rig.ended(id), Outcome::Bootstrap(Err(BootstrapError::Unreachable { tried: 2 })));
 }
 
+fn refreshed(rig: &Rig) -> Vec<u16> {
+    let refreshed = rig.events.iter().filter_map(|event| match event {
+        Event::BucketRefreshed { prefix_len, .. } => Some(*prefix_len),
+        _ => None,
+    });
+    refreshed.collect()
+}
+
 #[test]
 fn stale_buckets_are_refreshed_in_time() {
     let mut rig = Rig::with_peers(private(), 40);
@@ -236,15 +244,23 @@ fn stale_buckets_are_refreshed_in_time() {
     assert!(rig.sent.is_empty());
     rig.advance(Duration::from_secs(1));
     rig.answer_all(400);
-    let refreshed: Vec<_> = rig
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            Event::BucketRefreshed { prefix_len, .. } => Some(*prefix_len),
-            _ => None,
-        })
-        .collect();
-    assert!((0..5).all(|prefix_len| refreshed.contains(&prefix_len)), "{refreshed:?}");
+    assert_eq!(
+        refreshed(&rig),
+        [0],
+        "the lookup of our own id finds the 20 around us, and they are all deeper peers"
+    );
+    for info in nearest(400, peer(u32::MAX).peer.id.as_bytes(), 20) {
+        assert!(contains(&rig, &info), "the own neighbourhood is complete");
+    }
+    rig.advance(Duration::from_secs(600));
+    rig.answer_all(400);
+    let mut buckets = refreshed(&rig);
+    buckets.sort_unstable();
+    let peers: Vec<_> = rig.node.table().view().buckets().map(|(_, bucket)| bucket.len()).collect();
+    let around = |prefix_len: usize| peers[prefix_len..].iter().sum::<usize>() < 20;
+    let outside = (0..peers.len()).take_while(|prefix_len| !around(*prefix_len)).count() as u16;
+    assert!(outside >= 3, "{peers:?}");
+    assert_eq!(buckets, [0].into_iter().chain(0..outside).collect::<Vec<_>>());
     assert!(rig.updates.is_empty(), "upkeep is nobody's operation");
     assert_eq!(rig.node.running_operations(), 0);
 }

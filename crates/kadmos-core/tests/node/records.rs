@@ -260,6 +260,8 @@ fn only_network_failures_are_retried_and_the_delays_are_exact() {
     assert_eq!((again.to.clone(), rig.sent.len()), (sent[0].to.clone(), 0));
     rig.fail(&again, RequestFailure::Closed);
     rig.advance(Duration::from_millis(999));
+    // The holder has left the table, and who waited for its place is asked.
+    rig.sent.retain(|sent| matches!(sent.message, Request::PutValue { .. }));
     assert!(rig.sent.is_empty());
     rig.advance(Duration::from_millis(1));
     let last = rig.sent.pop_front().expect("the third try after another second");

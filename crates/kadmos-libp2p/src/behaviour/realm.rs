@@ -122,6 +122,9 @@ impl RealmNode {
 
     /// Queues an input if our addresses have changed.
     pub(super) fn push_own_addrs(&mut self) {
+        if self.own_addrs.take_moved() {
+            self.push(Input::NetworkChanged);
+        }
         if let Some(addrs) = self.own_addrs.take_changed() {
             self.push(Input::SetAddrs(addrs));
         }

@@ -12,7 +12,7 @@ use libp2p_swarm::{ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour};
 
 use super::realm::RealmNode;
 use super::{Action, Behaviour, BehaviourEvent};
-use crate::convert::{core_id, multiaddrs};
+use crate::convert::{core_id, multiaddrs, remote_ip};
 use crate::handler::{FromHandler, Handler};
 use crate::own_addrs::OwnAddrs;
 use crate::peers::Edge;
@@ -79,7 +79,8 @@ impl NetworkBehaviour for Behaviour {
                 let local = self.is_local(remote);
                 let first = self.peers.established(peer_id, connection_id, local);
                 if let Ok(peer) = core_id(&peer_id) {
-                    self.push_where(first, || Input::Connected(peer));
+                    let remote = remote_ip(remote);
+                    self.push_where(first, || Input::Connected { peer, remote });
                 }
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {

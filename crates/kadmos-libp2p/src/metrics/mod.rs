@@ -81,6 +81,8 @@ struct Inner {
     mode: Family<Labels<1>, Gauge>,
     network_size: Gauge,
     network_size_error: Gauge,
+    outages_over: Counter,
+    outages_suspected: Counter,
     rejected: Family<Labels<1>, Counter>,
     requests: Family<Labels<2>, Counter>,
     requests_seconds: Family<Labels<1>, Histogram>,
@@ -194,6 +196,8 @@ impl Inner {
             mode: Family::default(),
             network_size: Gauge::default(),
             network_size_error: Gauge::default(),
+            outages_over: Counter::default(),
+            outages_suspected: Counter::default(),
             rejected: Family::default(),
             requests: Family::default(),
             requests_seconds: Family::new_with_constructor(rpc_buckets),
@@ -228,6 +232,8 @@ impl Inner {
             buckets_refreshed: "routing_table_refreshes", "Refreshes of buckets";
             network_size: "network_size_peers", "Servers that the network is estimated to have";
             network_size_error: "network_size_error_peers", "Standard error of that estimate";
+            outages_suspected: "outages_suspected", "Times that nobody answered any more";
+            outages_over: "outages_over", "Times that somebody answered again after that";
             lookups_started: "lookups_started", "Operations begun";
             lookups: "lookups", "Operations ended";
             lookup_seconds: "lookup_duration_seconds", "Time from start to end of an operation";
@@ -255,12 +261,10 @@ impl Inner {
         for prefix_len in 0..=BUCKET_GROUPS {
             let _ = self.table_peers.get_or_create(&[("bucket_group", bucket_group(prefix_len))]);
         }
-        for reason in [Eviction::Failed, Eviction::NotServer, Eviction::Removed] {
+        for reason in Eviction::ALL {
             let _ = self.table_evicted.get_or_create(&[("reason", reason.label())]);
         }
-        let rejections =
-            [Rejection::BucketFull, Rejection::NoAddress, Rejection::ProbeFailed, Rejection::ProbesFull];
-        for reason in rejections {
+        for reason in Rejection::ALL {
             let _ = self.table_rejected.get_or_create(&[("reason", reason.label())]);
         }
         for kind in OperationKind::ALL {
@@ -331,6 +335,8 @@ impl Inner {
                 self.network_size.set(i64::try_from(size.peers).unwrap_or(i64::MAX));
                 self.network_size_error.set(i64::try_from(size.std_error).unwrap_or(i64::MAX));
             }
+            Event::OutageSuspected { .. } => _ = self.outages_suspected.inc(),
+            Event::OutageOver { .. } => _ = self.outages_over.inc(),
             Event::ModeChanged { mode } => self.set_mode(*mode),
             Event::Refused { code, .. } => {
                 self.rejected.get_or_create(&[("reason", code.code())]).inc();

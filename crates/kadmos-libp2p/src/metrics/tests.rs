@@ -29,12 +29,13 @@ fn every_event() -> Vec<Event> {
         Event::PeerAdmitted { peer: peer.clone(), prefix_len: 3 },
         Event::BucketRefreshed { prefix_len: 3, peers: 20 },
         Event::NetworkSizeEstimated { size: NetworkSize { peers: 9_000, std_error: 500, walks: 16 } },
+        Event::OutageSuspected { failed: 5 },
+        Event::OutageOver { elapsed: Duration::from_secs(60) },
     ];
-    for reason in [Eviction::Failed, Eviction::NotServer, Eviction::Removed] {
+    for reason in Eviction::ALL {
         events.push(Event::PeerEvicted { peer: peer.clone(), reason });
     }
-    for reason in [Rejection::BucketFull, Rejection::NoAddress, Rejection::ProbeFailed, Rejection::ProbesFull]
-    {
+    for reason in Rejection::ALL {
         events.push(Event::PeerRejected { peer: peer.clone(), reason });
     }
     for kind in MessageKind::ALL {

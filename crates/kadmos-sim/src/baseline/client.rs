@@ -287,7 +287,8 @@ impl Client {
                     self.outputs.push_back(Output::TableChanged { urgent: false });
                 }
             }
-            Input::Connected(id) => self.connected(id),
+            Input::Connected { peer, .. } => self.connected(peer),
+            Input::NetworkChanged => {} // what the modelled clients do then is not modelled
             Input::Disconnected(id) => {
                 self.connected.remove(&id);
                 self.table.remove_client(&id);

@@ -138,7 +138,7 @@ impl Bench {
         }
         let connect = if self.connected.insert(to.peer.id) { CONNECT } else { Duration::ZERO };
         if !connect.is_zero() {
-            self.push(connect, Input::Connected(to.peer.id));
+            self.push(connect, Input::Connected { peer: to.peer.id, remote: None });
         }
         if temper == Temper::Mute && message.has_response() {
             return self.push(timeout, Input::Failed { request, failure: RequestFailure::TimedOut });
