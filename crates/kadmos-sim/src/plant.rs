@@ -10,7 +10,7 @@ pub enum Plant {
     LostRecord,
     /// Every fourth request has no time-out, however long nobody answers.
     StuckRequest,
-    /// Buckets take a peer more than they may.
+    /// Buckets take three times as many peers as they may.
     BrokenBound,
     /// What a message meets on its way depends on a random hash.
     NonDeterminism,

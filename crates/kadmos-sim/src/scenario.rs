@@ -104,7 +104,7 @@ impl Blueprint {
         config.seed = self.seed_of("core", node, incarnation);
         config.protocol.mode = mode;
         if self.plant == Some(Plant::BrokenBound) {
-            config.table.bucket_size = config.table.bucket_size.saturating_add(1);
+            config.table.bucket_size = config.table.bucket_size.saturating_mul(non_zero(3));
         }
         config
     }
@@ -153,6 +153,16 @@ pub(crate) fn preimages() -> Arc<Preimages> {
     static FOUND: OnceLock<Arc<Preimages>> = OnceLock::new();
     Arc::clone(FOUND.get_or_init(|| Arc::new(Preimages::find())))
 }
+
+const fn non_zero(number: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(number) {
+        Some(number) => number,
+        None => NonZeroUsize::MIN,
+    }
+}
+
+/// The first site of [`World::join_at`], as a number of a host.
+const SITES_FROM: u32 = 10_000;
 
 /// The first number of an id that nobody answers at, far above those of nodes.
 const UNDIALABLE_FROM: u32 = 1 << 30;
@@ -414,6 +424,28 @@ impl World {
         }
         for node in self.nodes() {
             self.schedule_wake(node, self.now);
+        }
+    }
+
+    /// As [`World::join_new`], for one of many nodes at one place: all that join at the same `site` have one IP address, each
+    /// its own port. No two sites below 10,000, and no ordinary node of a world that small, share a /16 network.
+    pub fn join_at(&mut self, site: u32, mode: Mode) -> Result<NodeIndex, ConfigError> {
+        let mut info = self.blueprint.info(self.nodes.len() as u32); // as in `join_new`
+        let mut addr = crate::network::addr(SITES_FROM + site, 1);
+        let port = 10_000 + (self.nodes.len() % 50_000) as u16; // below 60,000
+        let [.., high, low] = &mut addr;
+        [*high, *low] = port.to_be_bytes();
+        info.addrs = kadmos_core::AddrList::collect(&info.peer.id, [addr.as_slice()]);
+        let node = self.add(info, mode)?;
+        self.starting += 1;
+        self.queue.push(self.now, Event::NodeStarts { node, session: 0 });
+        Ok(node)
+    }
+
+    /// Tells a node that its own network has changed. Panics: as [`World::node`].
+    pub fn change_network(&mut self, node: NodeIndex) {
+        if self.is_running(node) {
+            self.feed(node, Input::NetworkChanged);
         }
     }
 

@@ -164,7 +164,7 @@ proptest! {
             apply(&mut rig, step, &mut started, &mut cancelled);
             prop_assert!(rig.node.running_requests() >= rig.sent.len());
             for (_, bucket) in rig.node.table().view().buckets() {
-                prop_assert!(bucket.len() <= 20 + 20, "a full bucket, and neighbours");
+                prop_assert!(bucket.len() <= 20 + 40, "a full bucket, neighbours, and who was one");
             }
         }
         // The store answers and the deadline passes: nothing of the user's is left.

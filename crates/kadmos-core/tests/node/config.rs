@@ -9,7 +9,8 @@ use kadmos_core::error::RequestFailure;
 use kadmos_core::message::{Request, Response};
 use kadmos_core::record::{StoreReply, StoreRequest};
 use kadmos_core::{
-    AddressPolicy, Config, ConfigError, Input, Key, Mode, Node, Operation, Outcome, RetryPolicy, Validators,
+    AddressPolicy, Config, ConfigError, Input, Key, Mode, Node, Operation, Outcome, PeerInfo, RetryPolicy,
+    Validators,
 };
 
 use crate::rig::{Digits, Rig, Sent, nearest, peer, private, validators};
@@ -172,15 +173,16 @@ fn silent_probes(rig: &mut Rig, secs: u64) -> usize {
     rig.sent.iter().filter(is_probe).count()
 }
 
-/// Peers of one public network that get into the table, of a hundred that want to.
-fn of_one_network(rig: &mut Rig) -> usize {
+/// How many peers of one public network get into each bucket, of a hundred that want to.
+fn of_one_network(rig: &mut Rig) -> Vec<usize> {
     for n in 500..600 {
         let remote = Some([1, 2, 3, n as u8].into());
         rig.input(Input::Connected { peer: peer(n).peer.id, remote });
         rig.input(Input::AddPeer(peer(n)));
         rig.answer_all(600);
     }
-    (500..600).filter(|n| rig.node.table().contains(&peer(*n).peer)).count()
+    let wanted = |info: &&PeerInfo| (500..600).any(|n| peer(n).peer == info.peer);
+    rig.node.table().view().buckets().map(|(_, bucket)| bucket.iter().filter(wanted).count()).collect()
 }
 
 const CASES: &[Case] = &[
@@ -351,12 +353,12 @@ const CASES: &[Case] = &[
     Case {
         field: "table.group_per_bucket",
         change: |config| config.table.group_per_bucket = 1,
-        observe: |rig| format!("{} of one network", of_one_network(rig)),
+        observe: |rig| format!("{:?} of one network", of_one_network(rig)),
     },
     Case {
         field: "table.group_per_table",
         change: |config| config.table.group_per_table = 3,
-        observe: |rig| format!("{} of one network", of_one_network(rig)),
+        observe: |rig| format!("{:?} of one network", of_one_network(rig)),
     },
     Case {
         field: "table.group_per_reply",
@@ -371,7 +373,7 @@ const CASES: &[Case] = &[
     Case {
         field: "table.trusted",
         change: |config| config.table.trusted = (500..600).map(|n| peer(n).peer.id).collect(),
-        observe: |rig| format!("{} of one network", of_one_network(rig)),
+        observe: |rig| format!("{:?} of one network", of_one_network(rig)),
     },
     Case {
         field: "records.value_age_max",

@@ -7,7 +7,9 @@ use kadmos_core::error::{BootstrapError, RequestFailure};
 use kadmos_core::event::{Eviction, Rejection};
 use kadmos_core::limits::{PROBES_MAX, PROBES_WAITING_MAX};
 use kadmos_core::message::{Request, Response};
-use kadmos_core::{AddrList, AddressPolicy, Config, Event, Input, Mode, Operation, Outcome, PeerInfo};
+use kadmos_core::{
+    AddrList, AddressPolicy, Config, Event, Input, Mode, Operation, Outcome, PeerFilter, PeerInfo,
+};
 
 use crate::rig::{Rig, Sent, nearest, peer, private};
 
@@ -276,6 +278,133 @@ fn a_table_that_has_become_small_is_filled_through_the_bootstrap_peers() {
     rig.sent.clear();
     rig.advance(Duration::from_secs(120));
     assert!(rig.sent.is_empty());
+}
+
+fn table_of(rig: &Rig) -> Vec<PeerInfo> {
+    rig.node.table().view().iter().cloned().collect()
+}
+
+/// Starts a lookup that nobody answers: everybody asked fails after ten seconds.
+fn fail_a_lookup(rig: &mut Rig, name: u32) {
+    rig.start(Operation::ClosestPeers { key: Bytes::copy_from_slice(&name.to_be_bytes()) });
+    rig.advance(Duration::from_secs(10));
+    while let Some(sent) = rig.sent.pop_front() {
+        rig.fail(&sent, RequestFailure::TimedOut);
+    }
+}
+
+#[test]
+fn when_nobody_answers_it_is_us_and_nobody_leaves() {
+    let mut rig = Rig::with_peers(private(), 40);
+    rig.advance(Duration::from_secs(60));
+    let before = table_of(&rig);
+    for name in 0..20 {
+        fail_a_lookup(&mut rig, name);
+    }
+    assert_eq!(table_of(&rig), before);
+    let suspected = |event: &&Event| matches!(event, Event::OutageSuspected { .. });
+    assert_eq!(rig.events.iter().filter(suspected).count(), 1);
+    // Probes go on, less and less often, until somebody answers.
+    rig.sent.clear();
+    rig.advance(Duration::from_secs(61));
+    let probe = rig.sent.pop_front().expect("a probe a minute at least");
+    assert!(rig.sent.len() < 8, "{}", rig.sent.len());
+    rig.answer(&probe, Response::FindNode { closer: vec![probe.to.clone()] });
+    let over = rig.events.iter().filter(|event| matches!(event, Event::OutageOver { .. }));
+    assert_eq!(over.count(), 1);
+    rig.answer_all(40);
+    for info in &before {
+        let standing = rig.node.table().standing(&info.peer).expect("still there");
+        assert_eq!(standing.failures(), 0, "all is forgiven");
+    }
+}
+
+#[test]
+fn when_the_best_answer_the_others_are_gone() {
+    let mut rig = Rig::with_peers(private(), 40);
+    rig.advance(Duration::from_secs(60));
+    let alive: Vec<_> = table_of(&rig).into_iter().take(8).collect();
+    let dead = |info: &PeerInfo| !alive.contains(info);
+    for name in 0..60 {
+        rig.start(Operation::ClosestPeers { key: Bytes::copy_from_slice(&u32::to_be_bytes(name)) });
+        rig.advance(Duration::from_secs(1));
+        while let Some(sent) = rig.sent.pop_front() {
+            if dead(&sent.to) {
+                rig.fail(&sent, RequestFailure::TimedOut);
+            } else {
+                rig.answer(&sent, Response::FindNode { closer: vec![sent.to.clone()] });
+            }
+        }
+    }
+    let left = table_of(&rig).into_iter().filter(dead).count();
+    assert_eq!(left, 0, "a table of which four fifths are dead still gets rid of them");
+    assert!(alive.iter().all(|info| contains(&rig, info)));
+    assert!(!rig.events.iter().any(|event| matches!(event, Event::OutageSuspected { .. })));
+}
+
+#[test]
+fn silent_peers_are_asked_one_by_one_the_stalest_first() {
+    let mut config = private();
+    config.table.probe_unproven_after = Duration::from_secs(120);
+    let mut rig = Rig::with_peers(config, 1);
+    for n in 1..10 {
+        rig.advance(Duration::from_secs(5));
+        rig.input(Input::AddPeer(peer(n)));
+        rig.answer_all(10);
+    }
+    rig.sent.clear();
+    rig.input(Input::NetworkChanged);
+    rig.input(Input::Timeout);
+    let mut asked = Vec::new();
+    for _ in 0..30 {
+        let probes: Vec<_> = rig.sent.drain(..).collect();
+        for sent in probes {
+            let Request::FindNode { key } = &sent.message else { continue };
+            if key == sent.to.peer.id.as_bytes() && sent.to.peer.id != peer(u32::MAX).peer.id {
+                asked.push(sent.to.clone());
+                rig.answer(&sent, Response::FindNode { closer: vec![sent.to.clone()] });
+            }
+        }
+        rig.advance(Duration::from_secs(1));
+    }
+    assert_eq!(asked, (0..10).map(peer).collect::<Vec<_>>(), "each once");
+}
+
+#[test]
+fn a_filter_has_its_say_in_peers_and_addresses() {
+    #[derive(Debug)]
+    struct Filter;
+    impl PeerFilter for Filter {
+        fn peer(&self, info: &PeerInfo) -> bool {
+            info.peer != peer(1).peer
+        }
+        fn addr(&self, addr: &[u8]) -> bool {
+            !addr.starts_with(&[4, 10, 0, 0, 2])
+        }
+    }
+    let mut rig = Rig::new(private());
+    rig.node.set_filter(std::sync::Arc::new(Filter));
+    (0..3).for_each(|n| rig.input(identified(&peer(n), true)));
+    let asked: Vec<_> = rig.sent.iter().map(|sent| sent.to.clone()).collect();
+    assert_eq!(asked, [peer(0)]);
+    for (n, reason) in [(1, Rejection::Filtered), (2, Rejection::NoAddress)] {
+        assert!(rig.events.contains(&Event::PeerRejected { peer: peer(n).peer, reason }));
+    }
+    rig.answer_all(3);
+    rig.start(Operation::ClosestPeers { key: Bytes::from_static(b"key") });
+    let asked = rig.answer_all(40);
+    assert!(asked.len() > 10 && asked.iter().all(|sent| sent.to != peer(1) && sent.to.peer != peer(2).peer));
+}
+
+#[test]
+fn an_answer_that_names_nobody_admits_nobody_once_enough_are_known() {
+    let mut rig = Rig::with_peers(private(), 30);
+    rig.input(identified(&peer(2_000), true));
+    let probe = rig.sent.pop_front().expect("a probe");
+    rig.answer(&probe, Response::FindNode { closer: vec![] });
+    assert!(!contains(&rig, &peer(2_000)));
+    let reason = Rejection::NotUseful;
+    assert!(rig.events.contains(&Event::PeerRejected { peer: peer(2_000).peer, reason }));
 }
 
 #[test]

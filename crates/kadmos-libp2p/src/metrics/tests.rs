@@ -320,7 +320,7 @@ fn both_text_formats_have_the_same_samples() {
     }
 }
 
-/// `docs/codes.md`: a heading `### code` for each, and what happened, whose fault it is, what to do.
+/// `docs/codes.md`: a heading `### code` for each refusal and rejection, and what happened, whose fault it is, what to do.
 #[test]
 fn every_refusal_has_its_paragraph() {
     let doc = doc("codes.md");
@@ -330,13 +330,13 @@ fn every_refusal_has_its_paragraph() {
         let text = text.split("\n## ").next().unwrap().trim();
         assert_eq!(paragraphs.insert(code.trim_matches('`'), text), None, "{code} has two paragraphs");
     }
-    for code in Refusal::ALL {
-        let text =
-            paragraphs.remove(code.code()).unwrap_or_else(|| panic!("docs/codes.md lacks {}", code.code()));
+    let rejections = Rejection::ALL.map(Rejection::label);
+    for code in Refusal::ALL.map(Refusal::code).into_iter().chain(rejections) {
+        let text = paragraphs.remove(code).unwrap_or_else(|| panic!("docs/codes.md lacks {code}"));
         for part in ["**What happened.**", "**Whose fault.**", "**What to do.**"] {
-            let (_, rest) =
-                text.split_once(part).unwrap_or_else(|| panic!("{}: {part} is missing", code.code()));
-            assert!(rest.trim().len() > 20, "{}: {part} says nothing", code.code());
+            let (_, rest) = text.split_once(part).unwrap_or_else(|| panic!("{code}: {part} is missing"));
+            let rest = rest.split("**").next().unwrap_or_default();
+            assert!(rest.trim().len() > 7, "{code}: {part} says nothing");
         }
     }
     assert!(paragraphs.is_empty(), "docs/codes.md has codes that do not exist: {:?}", paragraphs.keys());

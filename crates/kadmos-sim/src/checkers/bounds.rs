@@ -1,7 +1,7 @@
 //! Tables and queues stay within their bounds, and buckets in order.
 
-use kadmos_core::Key;
 use kadmos_core::limits::{BOOTSTRAP_PEERS_AT_ONCE_MAX, PROBES_MAX, REFRESH_WALKS_MAX};
+use kadmos_core::{Key, PeerInfo};
 
 use super::{Broken, Checker, Findings};
 use crate::world::{NodeIndex, World};
@@ -13,17 +13,25 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// For buckets of at most `bucket_size` peers.
+    /// For buckets of at most `bucket_size` peers beside the `bucket_size` nearest of the table, which are kept in any case,
+    /// and at most as many that were among these.
     pub fn new(bucket_size: usize) -> Self {
         Self { bucket_size }
     }
 
     fn table(&self, world: &World, node: NodeIndex, findings: &mut Findings) {
         let own = world.info(node).peer.key;
-        for (prefix_len, bucket) in world.table(node).buckets() {
-            if bucket.len() > self.bucket_size {
-                let what = Broken::BucketTooLarge { prefix_len, peers: bucket.len(), max: self.bucket_size };
-                findings.add(world.now(), Some(node), what);
+        let view = world.table(node);
+        let mut distances: Vec<_> = view.iter().map(|info| info.peer.key.distance(&own)).collect();
+        distances.sort_unstable();
+        // Who is as far as this is none of the nearest.
+        let far_from = distances.get(self.bucket_size);
+        for (prefix_len, bucket) in view.buckets() {
+            let is_far =
+                |info: &&PeerInfo| far_from.is_some_and(|from| info.peer.key.distance(&own) >= *from);
+            let (peers, max) = (bucket.iter().filter(is_far).count(), 2 * self.bucket_size);
+            if peers > max {
+                findings.add(world.now(), Some(node), Broken::BucketTooLarge { prefix_len, peers, max });
             }
             let mut before: Option<Key> = None;
             for info in bucket.iter() {

@@ -103,6 +103,11 @@ pub(super) fn ablation(bench: &mut Bench<'_>) -> Result<Findings, StudyError> {
         Contender::variant("beta 20", |config| config.lookup.beta = non_zero(20), kadmos),
         Contender::variant("requests of 3 s", requests_of_3_s, kadmos),
         Contender::variant("one failure evicts", |config| config.table.failures_max = 1, kadmos),
+        Contender::variant(
+            "top buckets 128/64/32",
+            |config| config.table.top_buckets = vec![128, 64, 32],
+            kadmos,
+        ),
     ];
     let (finds, walks) = (bench.config.pick(200, 1_000), bench.config.pick(100, 400));
     let measured = measure(bench, &contenders, Model::amino(), finds, walks)?;

@@ -96,7 +96,7 @@ fn a_stranger_that_names_nobody_is_not_admitted_to_a_table_of_twenty() {
     let admitted = |known| {
         let mut bench = Bench::new(Baseline::Go, 200, known);
         bench.servers.clear(); // so answers are empty
-        bench.feed(Input::Connected(stranger.peer.id));
+        bench.feed(Input::Connected { peer: stranger.peer.id, remote: None });
         let (peer, addrs) = (stranger.peer.id, stranger.addrs.clone());
         bench.feed(Input::Identified { peer, serves: true, addrs });
         bench.run(Timestamp::from_millis(1_000));
