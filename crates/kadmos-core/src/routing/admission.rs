@@ -100,7 +100,8 @@ impl Table {
         {
             evicted.extend(self.remove(&victim).map(|info| (info, Eviction::Replaced)));
         }
-        self.put(info, group, Standing::verified(now, rtt));
+        let standing = Standing::verified(now, rtt);
+        self.put(info, group, if useful { standing.helped_at_once(now) } else { standing });
         self.trim(&mut evicted);
         Admitted { admission: Admission::Room, evicted }
     }

@@ -76,6 +76,13 @@ impl Standing {
         first
     }
 
+    /// Notes that the answer it entered with helped an operation: that proves no more than that it answered, but another
+    /// that did as much is no better.
+    pub(super) fn helped_at_once(mut self, now: Timestamp) -> Self {
+        self.useful = longs(now).saturating_add(1);
+        self
+    }
+
     /// Notes that it helped an operation.
     pub(super) fn help(&mut self, now: Timestamp) {
         self.useful = longs(now).saturating_add(1);
@@ -158,8 +165,9 @@ impl Standing {
             return false;
         }
         match (useful, rtt, self.rtt()) {
-            (true, ..) => true, // unproven, so it never helped anybody
-            (false, Some(theirs), Some(own)) => theirs * 2 < own,
+            (true, ..) if self.useful == 0 => true,
+            (false, ..) if self.useful > 0 => false,
+            (_, Some(theirs), Some(own)) => theirs * 2 < own,
             _ => false,
         }
     }
@@ -225,6 +233,9 @@ mod tests {
         assert!(unproven.yields_to(true, None));
         assert!(unproven.yields_to(false, ms(49)));
         assert!(!unproven.yields_to(false, ms(50)) && !unproven.yields_to(false, None));
+        let useful = unproven.helped_at_once(START);
+        assert!(!useful.is_proven() && useful.yields_to(true, ms(49)));
+        assert!(!useful.yields_to(true, ms(50)) && !useful.yields_to(false, ms(1)));
         let mut proven = unproven;
         proven.answer(later(60), None);
         assert!(!proven.yields_to(true, ms(1)));
