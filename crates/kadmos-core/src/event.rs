@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::bootstrap::PhaseReport;
 use crate::config::Mode;
 use crate::error::{Fault, RequestFailure};
 use crate::message::MessageKind;
@@ -89,6 +90,11 @@ pub enum Event {
         prefix_len: u16,
         /// Peers in the bucket afterwards.
         peers: usize,
+    },
+    /// A phase of joining ended; see [`crate::operation::Bootstrapped`].
+    BootstrapPhaseEnded {
+        /// Which, how, what was tried, and how long it took.
+        report: PhaseReport,
     },
     /// A refresh ended, and the network's size was estimated anew; see [`crate::netsize`].
     NetworkSizeEstimated {

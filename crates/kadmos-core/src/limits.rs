@@ -155,6 +155,19 @@ pub const BOOTSTRAP_PEERS_MAX: usize = 256;
 /// See [`BOOTSTRAP_PEERS_MAX`].
 pub const BOOTSTRAP_PEERS_AT_ONCE_MAX: usize = 64;
 
+/// Sources of bootstrap peers that are being looked up have this long, from the start of joining: a domain name that does not
+/// answer is given up after 10 s, and whoever was found has 10 s to answer. Who comes later joins in.
+pub const CONNECT_BUDGET: Duration = Duration::from_secs(20);
+
+/// Remembered peers that joining asks whether they are still there, and how long it goes on with that: the nearest, of
+/// whom a table has about 20, and as many again twice. The others are probed in the background.
+pub const VERIFY_MAX: usize = 64;
+/// See [`VERIFY_MAX`].
+pub const VERIFY_BUDGET: Duration = Duration::from_secs(20);
+/// Remembered peers asked at once while joining; half of [`VERIFY_MAX`], so that two rounds fit into the budget even if all
+/// of them are dead.
+pub const VERIFY_AT_ONCE_MAX: usize = 32;
+
 /// Below `table.peers_min` peers the node joins again this often, as go-libp2p-kad-dht does.
 pub const REJOIN_INTERVAL: Duration = Duration::from_secs(120);
 /// When the table has become that small, the node joins again after this long: the next peers may be failing already.

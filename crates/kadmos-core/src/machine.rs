@@ -1,11 +1,12 @@
 //! What every running operation is made of: facts in, effects out, as for the node itself.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::bootstrap::{Bootstrap, Preimages, Refresh};
+use crate::bootstrap::{Bootstrap, PhaseReport, Preimages, Refresh, SourceKind};
 use crate::config::Config;
 use crate::error::{OperationError, RequestFailure};
 use crate::event::Refusal;
@@ -31,6 +32,10 @@ pub(crate) struct Context<'a> {
     pub(crate) validators: &'a Validators,
     pub(crate) table: &'a Table,
     pub(crate) bootstrap_peers: &'a [PeerInfo],
+    /// Of each of these, from where it is known.
+    pub(crate) source_kinds: &'a [SourceKind],
+    /// Sources that are being looked up, and how many of each kind.
+    pub(crate) pending_sources: &'a BTreeMap<SourceKind, u32>,
     pub(crate) rng: &'a mut ChaCha8Rng,
     pub(crate) preimages: Option<&'a Preimages>,
     pub(crate) effects: Vec<Effect>,
@@ -78,6 +83,16 @@ impl Context<'_> {
         walk.has_ended()
     }
 
+    /// Whether a table peer has answered since this node was started.
+    pub(crate) fn is_verified(&self, peer: &Peer) -> bool {
+        self.table.contains(peer)
+    }
+
+    /// Whether the table holds anybody who has answered since this node was started.
+    pub(crate) fn has_verified(&self) -> bool {
+        !self.table.view().is_empty()
+    }
+
     /// The time an operation has in all.
     pub(crate) fn deadline(&self) -> Duration {
         self.options.deadline.unwrap_or(self.config.lookup.deadline)
@@ -105,6 +120,8 @@ pub(crate) enum Effect {
     },
     /// A walk to a random key tells something of the network's size.
     Measured(Sample),
+    /// A phase of joining ended.
+    PhaseEnded(PhaseReport),
     /// Send `record` to these peers, on nobody's account.
     Correct {
         record: Record,

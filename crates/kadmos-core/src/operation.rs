@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+pub use crate::bootstrap::{Bootstrapped, Phase, PhaseOutcome, PhaseReport, SourceKind, SourceReport};
 use crate::error::{
     BootstrapError, ClosestPeersError, Fault, FindPeerError, FindProvidersError, GetValueError,
     OperationError, ProvideError, PublishReport, PutValueError,
@@ -227,17 +228,4 @@ pub struct FoundValue {
     pub answers: usize,
     /// Peers that held a worse value, or none although they are among the closest, and were sent the best.
     pub corrected: usize,
-}
-
-/// What joining a network came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bootstrapped {
-    /// Bootstrap peers tried.
-    pub tried: usize,
-    /// Bootstrap peers that answered.
-    pub answered: usize,
-    /// Peers in the table afterwards.
-    pub peers: usize,
-    /// Buckets that were refreshed.
-    pub buckets: usize,
 }

@@ -354,7 +354,11 @@ impl Behaviour {
 
     fn change(&mut self, realm: Realm, change: Change) {
         match change {
-            Change::AddBootstrapPeers(peers) => self.feed(realm, Input::AddBootstrapPeers(peers)),
+            Change::AddBootstrapPeers { kind, peers } => {
+                self.feed(realm, Input::AddBootstrapPeers { kind, peers });
+            }
+            Change::SourceLookup { kind, began: true } => self.feed(realm, Input::SourceLookupBegan(kind)),
+            Change::SourceLookup { kind, began: false } => self.feed(realm, Input::SourceLookupEnded(kind)),
             Change::AddPeer(peer) => self.feed(realm, Input::AddPeer(peer)),
             Change::RemovePeer(peer) => self.feed(realm, Input::RemovePeer(peer)),
             Change::SetMode(mode) => {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use kadmos_core::operation::Cost;
+use kadmos_core::operation::{Cost, SourceKind};
 use kadmos_core::routing::TableSnapshot;
 use kadmos_core::{Mode, NetworkSize, Operation, OperationOptions, Outcome, PeerId, PeerInfo, Update};
 use tokio::sync::{mpsc, oneshot};
@@ -31,7 +31,8 @@ pub(crate) enum Command {
 /// A change that is acknowledged once it is in force.
 #[derive(Debug)]
 pub(crate) enum Change {
-    AddBootstrapPeers(Vec<PeerInfo>),
+    AddBootstrapPeers { kind: SourceKind, peers: Vec<PeerInfo> },
+    SourceLookup { kind: SourceKind, began: bool },
     AddPeer(PeerInfo),
     RemovePeer(PeerId),
     SetMode(Mode),

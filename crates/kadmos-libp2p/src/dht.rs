@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kadmos_core::error::OperationError;
-use kadmos_core::operation::{Bootstrapped, OperationKind};
+use kadmos_core::operation::{Bootstrapped, OperationKind, SourceKind};
 use kadmos_core::routing::TableSnapshot;
 use kadmos_core::{Event, Mode, NetworkSize, Operation, OperationOptions, Outcome, Realm};
 use kadmos_store::Store;
@@ -117,9 +117,11 @@ impl Dht {
         self.local
     }
 
-    /// Joins the network: asks the bootstrap peers, finds this node's neighbourhood, fills the table. Of two networks
-    /// one is enough; what came of the wide one is told, or of the local one if that failed. [`Dht::bootstrap_each`]
-    /// tells both.
+    /// Joins the network: asks all peers to join through and those remembered, finds this node's neighbourhood, fills the
+    /// table, judges what there is. The report tells of each phase what was tried, what answered and how long it took.
+    ///
+    /// Of two networks one is enough; what came of the wide one is told, or of the local one if that failed.
+    /// [`Dht::bootstrap_each`] tells both.
     ///
     /// Errors: [`BootstrapError`].
     pub async fn bootstrap(&self) -> Result<Bootstrapped, BootstrapError> {
@@ -303,11 +305,44 @@ impl Dht {
         &self,
         peers: impl IntoIterator<Item = PeerAddrs>,
     ) -> Result<(), OperationError> {
+        self.add_bootstrap_peers_from(SourceKind::Configured, peers).await
+    }
+
+    /// As [`Dht::add_bootstrap_peers`], telling from where they are known; [`Bootstrapped::sources`] has a line for each
+    /// kind. A join that is under way asks them at once.
+    ///
+    /// Errors: [`OperationError::Closed`].
+    pub async fn add_bootstrap_peers_from(
+        &self,
+        kind: SourceKind,
+        peers: impl IntoIterator<Item = PeerAddrs>,
+    ) -> Result<(), OperationError> {
         let peers: Vec<_> = peers.into_iter().collect();
         for realm in self.realms() {
             let concerned = peers.iter().filter(|peer| self.concerns(realm, peer));
             let peers = concerned.filter_map(|peer| peer.to_core().ok()).collect();
-            self.change(realm, Change::AddBootstrapPeers(peers)).await?;
+            self.change(realm, Change::AddBootstrapPeers { kind, peers }).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells that a source of peers to join through is being looked up: a join waits for it, within its budget, before it
+    /// says that there are none. Each must be followed by one [`Dht::source_lookup_ended`].
+    ///
+    /// Errors: [`OperationError::Closed`].
+    pub async fn source_lookup_began(&self, kind: SourceKind) -> Result<(), OperationError> {
+        for realm in self.realms() {
+            self.change(realm, Change::SourceLookup { kind, began: true }).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells that a source has been looked up, whatever came of it; its peers are told before.
+    ///
+    /// Errors: [`OperationError::Closed`].
+    pub async fn source_lookup_ended(&self, kind: SourceKind) -> Result<(), OperationError> {
+        for realm in self.realms() {
+            self.change(realm, Change::SourceLookup { kind, began: false }).await?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kadmos_core::config::{AddressPolicy, Mode};
+use kadmos_core::operation::SourceKind;
 use kadmos_core::peer::PeerInfo;
 use kadmos_core::{
     Config, ConfigError, Input, Node, Operation, OperationId, OperationOptions, Peer, PeerId, Preimages,
@@ -414,7 +415,7 @@ impl World {
             let known = blueprint.bootstrap.iter().filter(|known| known.peer != node.info.peer);
             let inputs = [
                 Input::SetAddrs(node.info.addrs.clone()),
-                Input::AddBootstrapPeers(known.cloned().collect()),
+                Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: known.cloned().collect() },
             ];
             for input in inputs {
                 // Neither can be refused, and what they cause is that the responder may look at the table again.
@@ -568,7 +569,7 @@ impl World {
         let known = self.blueprint.bootstrap.iter().filter(|known| known.peer != state.info.peer);
         let bootstrap = known.cloned().collect();
         self.feed(node, Input::SetAddrs(addrs));
-        self.feed(node, Input::AddBootstrapPeers(bootstrap));
+        self.feed(node, Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: bootstrap });
         self.start_operation(node, Operation::Bootstrap);
     }
 

@@ -39,7 +39,9 @@ mod node;
 mod ping;
 mod task;
 
-pub use kadmos_core::operation::{Bootstrapped, OperationOptions};
+pub use kadmos_core::operation::{
+    Bootstrapped, OperationOptions, Phase, PhaseOutcome, PhaseReport, SourceKind, SourceReport,
+};
 pub use kadmos_core::routing::{AsnError, AsnMap};
 pub use kadmos_core::{
     AddressPolicy, Config, Event, Mode, NetworkSize, PeerFilter, RetryPolicy, UnixTime, Validator, Validators,

@@ -37,12 +37,21 @@ pub(crate) struct Refresh {
     walks: BTreeMap<Tag, (Bytes, Walk)>,
     next_tag: Tag,
     refreshed: usize,
+    requests: usize,
     failure: Option<BootstrapError>,
 }
 
 impl Refresh {
     pub(crate) fn new(buckets: Buckets) -> Self {
-        Self { buckets, pending: None, walks: BTreeMap::new(), next_tag: 0, refreshed: 0, failure: None }
+        Self {
+            buckets,
+            pending: None,
+            walks: BTreeMap::new(),
+            next_tag: 0,
+            refreshed: 0,
+            requests: 0,
+            failure: None,
+        }
     }
 
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
@@ -100,6 +109,11 @@ impl Refresh {
         self.refreshed
     }
 
+    /// Requests sent so far.
+    pub(super) fn requests(&self) -> usize {
+        self.requests
+    }
+
     fn begin(&mut self, cx: &mut Context<'_>, key: Bytes, seeds: &[PeerInfo]) {
         let walk = cx.walk_from(Key::of(&key), seeds);
         self.walks.insert(self.next_tag, (key, walk));
@@ -115,6 +129,7 @@ impl Refresh {
                     ended.push(*tag);
                 }
                 while let Some(to) = walk.next_peer() {
+                    self.requests += 1;
                     cx.send(to, Request::FindNode { key: key.clone() }, *tag);
                 }
             }

@@ -9,7 +9,7 @@ use crate::config::Mode;
 use crate::error::{Fault, RequestFailure};
 use crate::event::Event;
 use crate::message::{Request, Response};
-use crate::operation::{Operation, OperationId, OperationOptions, Update};
+use crate::operation::{Operation, OperationId, OperationOptions, SourceKind, Update};
 use crate::peer::{PeerId, PeerInfo};
 use crate::record::{StoreReply, StoreRequest};
 
@@ -37,8 +37,17 @@ pub enum Input {
     },
     /// End an operation at once: no further update, no further request; unknown ids do nothing.
     Cancel(OperationId),
-    /// Remember peers to join the network through, in addition to earlier ones.
-    AddBootstrapPeers(Vec<PeerInfo>),
+    /// Join the network through these peers, too; a join that is under way asks them at once.
+    AddBootstrapPeers {
+        /// From where they are known.
+        kind: SourceKind,
+        /// Who and where.
+        peers: Vec<PeerInfo>,
+    },
+    /// A source of such peers is being looked up. A join waits for it, within its budget, before it gives up.
+    SourceLookupBegan(SourceKind),
+    /// What one [`Input::SourceLookupBegan`] announced has ended, whatever came of it.
+    SourceLookupEnded(SourceKind),
     /// A peer whose addresses were learnt outside the DHT; probed and admitted like any other.
     AddPeer(PeerInfo),
     /// Drop a peer from the table.

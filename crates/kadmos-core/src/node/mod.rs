@@ -2,6 +2,7 @@
 
 mod groups;
 mod io;
+mod joining;
 mod outage;
 mod pace;
 mod probes;
@@ -29,12 +30,14 @@ use crate::bootstrap::{Bootstrap, Preimages};
 use crate::config::{AddressPolicy, Config, ConfigError, Mode};
 use crate::error::{Fault, OperationError};
 use crate::event::{Event, Eviction, Rejection};
-use crate::limits::{BOOTSTRAP_PEERS_MAX, KEY_BYTES_MAX, OPERATIONS_MAX, PROVIDER_KEY_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, OPERATIONS_MAX, PROVIDER_KEY_BYTES_MAX};
 use crate::lookup::Query;
 use crate::machine::{Context, Effect, Machine};
 use crate::message::{Record, Request};
 use crate::netsize::{Estimator, NetworkSize};
-use crate::operation::{Cost, Operation, OperationId, OperationKind, OperationOptions, Outcome, Update};
+use crate::operation::{
+    Cost, Operation, OperationId, OperationKind, OperationOptions, Outcome, SourceKind, Update,
+};
 use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::publish::{Publish, Spread};
 use crate::record::{StoreReply, Validators};
@@ -56,6 +59,9 @@ pub struct Node {
     now: Now,
     table: Table,
     bootstrap_peers: Vec<PeerInfo>,
+    /// Of each of these, from where it is known.
+    source_kinds: Vec<SourceKind>,
+    pending_sources: BTreeMap<SourceKind, u32>,
     /// Operations of users and our own, by the order in which they began.
     running: BTreeMap<Serial, Box<Running>>,
     users: BTreeMap<OperationId, Serial>,
@@ -111,6 +117,8 @@ impl Node {
             validators,
             now: Now::default(),
             bootstrap_peers: Vec::new(),
+            source_kinds: Vec::new(),
+            pending_sources: BTreeMap::new(),
             running: BTreeMap::new(),
             users: BTreeMap::new(),
             next_serial: 0,
@@ -145,7 +153,9 @@ impl Node {
             Input::Timeout => self.handle_timeout(),
             Input::Start { id, operation, options } => self.start(id, operation, options)?,
             Input::Cancel(id) => self.cancel(id),
-            Input::AddBootstrapPeers(peers) => self.add_bootstrap_peers(peers),
+            Input::AddBootstrapPeers { kind, peers } => self.add_bootstrap_peers(kind, peers),
+            Input::SourceLookupBegan(kind) => self.source_lookup_began(kind),
+            Input::SourceLookupEnded(kind) => self.source_lookup_ended(kind),
             Input::AddPeer(info) => self.consider(info),
             Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
             Input::SetMode(mode) => self.set_mode(mode),
@@ -213,7 +223,7 @@ impl Node {
         self.netsize.estimate(self.now)
     }
 
-    /// The peers given by [`Input::AddBootstrapPeers`].
+    /// The peers given by [`Input::AddBootstrapPeers`], whatever their source.
     pub fn bootstrap_peers(&self) -> &[PeerInfo] {
         &self.bootstrap_peers
     }
@@ -352,6 +362,8 @@ impl Node {
             validators: &self.validators,
             table: &self.table,
             bootstrap_peers: &self.bootstrap_peers,
+            source_kinds: &self.source_kinds,
+            pending_sources: &self.pending_sources,
             rng: &mut self.rng,
             preimages: self.preimages.as_deref(),
             effects: core::mem::take(&mut self.effects),
@@ -378,6 +390,7 @@ impl Node {
                 }
                 Effect::Refused { peer, code } => self.emit(Event::Refused { peer, code }),
                 Effect::Refreshed { prefix_len } => self.bucket_refreshed(prefix_len),
+                Effect::PhaseEnded(report) => self.emit(Event::BootstrapPhaseEnded { report }),
                 Effect::Measured(sample) => self.netsize.add(self.now.monotonic, sample),
                 Effect::Correct { record, holders } => self.correct(record, holders),
                 Effect::Ended(outcome) => ended = Some(outcome),
@@ -399,13 +412,16 @@ impl Node {
         }
     }
 
-    fn finish(&mut self, serial: Serial, running: &Running, outcome: Outcome) {
+    fn finish(&mut self, serial: Serial, running: &Running, mut outcome: Outcome) {
         self.release(serial, running);
         let cost = self.cost(running);
         if matches!(running.machine, Machine::Bootstrap(_) | Machine::Refresh(_))
             && let Some(size) = self.network_size()
         {
             self.emit(Event::NetworkSizeEstimated { size });
+        }
+        if let (Machine::Bootstrap(_), Outcome::Bootstrap(Ok(report))) = (&running.machine, &mut outcome) {
+            self.judge_join(report, running.started);
         }
         match running.user {
             Some(id) => {
@@ -536,20 +552,6 @@ impl Node {
             }
             // A lookup meets many whose buckets are full; that is no event.
             Admission::Full | Admission::Present | Admission::IsSelf => {}
-        }
-    }
-
-    fn add_bootstrap_peers(&mut self, peers: Vec<PeerInfo>) {
-        for info in peers {
-            // A bootstrap peer is the operator's word: its addresses pass whatever the policy.
-            match self.bootstrap_peers.iter().position(|known| known.peer == info.peer) {
-                Some(index) => {
-                    let known = &mut self.bootstrap_peers[index];
-                    known.addrs = known.addrs.merged(&info.addrs);
-                }
-                None if self.bootstrap_peers.len() < BOOTSTRAP_PEERS_MAX => self.bootstrap_peers.push(info),
-                None => {}
-            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kadmos_core::error::RequestFailure;
 use kadmos_core::message::{Record, Request, Response};
+use kadmos_core::operation::SourceKind;
 use kadmos_core::record::{StoreReply, StoreRequest, StoredValue};
 use kadmos_core::{AddrList, Config, Input, Mode, Operation, OperationId, PeerInfo, RetryPolicy, Update};
 use proptest::prelude::*;
@@ -158,7 +159,7 @@ proptest! {
     fn whatever_happens_everything_ends_once(steps in steps(), retry in any::<bool>()) {
         let retry = if retry { RetryPolicy::default() } else { RetryPolicy::NEVER };
         let mut rig = Rig::new(Config { retry, ..private() });
-        rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1)]));
+        rig.input(Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: vec![peer(0), peer(1)] });
         let (mut started, mut cancelled) = (Vec::new(), BTreeSet::new());
         for step in steps {
             apply(&mut rig, step, &mut started, &mut cancelled);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use kadmos_core::config::{LookupConfig, ProtocolConfig, RecordConfig, TableConfig};
 use kadmos_core::error::RequestFailure;
 use kadmos_core::message::{Request, Response};
+use kadmos_core::operation::SourceKind;
 use kadmos_core::record::{StoreReply, StoreRequest};
 use kadmos_core::{
     AddressPolicy, Config, ConfigError, Input, Key, Mode, Node, Operation, Outcome, PeerInfo, RetryPolicy,
@@ -328,7 +329,7 @@ const CASES: &[Case] = &[
         field: "table.peers_min",
         change: |config| config.table.peers_min = 100,
         observe: |rig| {
-            rig.input(Input::AddBootstrapPeers(vec![peer(700)]));
+            rig.input(Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: vec![peer(700)] });
             rig.advance(Duration::from_secs(120));
             format!("joins again: {}", rig.sent.iter().any(|sent| sent.to == peer(700)))
         },

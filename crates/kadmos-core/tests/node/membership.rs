@@ -7,6 +7,7 @@ use kadmos_core::error::{BootstrapError, RequestFailure};
 use kadmos_core::event::{Eviction, Rejection};
 use kadmos_core::limits::{PROBES_MAX, PROBES_WAITING_MAX};
 use kadmos_core::message::{Request, Response};
+use kadmos_core::operation::SourceKind;
 use kadmos_core::{
     AddrList, AddressPolicy, Config, Event, Input, Mode, Operation, Outcome, PeerFilter, PeerInfo,
 };
@@ -129,7 +130,10 @@ fn identify_updates_the_addresses_of_a_table_peer() {
 #[test]
 fn joining_goes_through_the_bootstrap_peers_and_fills_the_buckets() {
     let mut rig = Rig::new(private());
-    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1), peer(2), peer(0)]));
+    rig.input(Input::AddBootstrapPeers {
+        kind: SourceKind::Configured,
+        peers: vec![peer(0), peer(1), peer(2), peer(0)],
+    });
     let id = rig.start(Operation::Bootstrap);
     let sources: Vec<_> = rig.sent.iter().map(|sent| sent.to.clone()).collect();
     assert_eq!(sources, [peer(0), peer(1), peer(2)], "all at once, each once");
@@ -148,7 +152,7 @@ fn joining_goes_through_the_bootstrap_peers_and_fills_the_buckets() {
 #[test]
 fn a_silent_bootstrap_peer_delays_nobody() {
     let mut rig = Rig::new(private());
-    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1)]));
+    rig.input(Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: vec![peer(0), peer(1)] });
     let id = rig.start(Operation::Bootstrap);
     let _silent = rig.sent.pop_front().expect("the request to peer 0");
     rig.answer_all(100);
@@ -159,7 +163,7 @@ fn a_silent_bootstrap_peer_delays_nobody() {
 #[test]
 fn a_bootstrap_peer_that_names_nobody_decides_nothing() {
     let mut rig = Rig::new(private());
-    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1)]));
+    rig.input(Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: vec![peer(0), peer(1)] });
     let id = rig.start(Operation::Bootstrap);
     let fast = rig.sent.pop_front().expect("the request to peer 0");
     let slow = rig.sent.pop_front().expect("the request to peer 1");
@@ -176,7 +180,7 @@ fn a_bootstrap_peer_that_names_nobody_decides_nothing() {
 #[test]
 fn a_bootstrap_peer_that_falls_silent_decides_nothing() {
     let mut rig = Rig::new(private());
-    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1)]));
+    rig.input(Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: vec![peer(0), peer(1)] });
     let id = rig.start(Operation::Bootstrap);
     let fast = rig.sent.pop_front().expect("the request to peer 0");
     let slow = rig.sent.pop_front().expect("the request to peer 1");
@@ -194,7 +198,7 @@ fn a_bootstrap_peer_with_a_private_address_leads_into_a_public_realm() {
     let mut config = private();
     config.protocol.addresses = AddressPolicy::Public;
     let mut rig = Rig::new(config);
-    rig.input(Input::AddBootstrapPeers(vec![peer(0)]));
+    rig.input(Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: vec![peer(0)] });
     let id = rig.start(Operation::Bootstrap);
     let source = rig.sent.pop_front().expect("the request to peer 0");
     let addr: &[u8] = &[4, 1, 2, 3, 4, 6, 0, 80];
@@ -223,7 +227,10 @@ fn joining_without_or_with_unreachable_sources_says_so() {
     let mut rig = Rig::new(private());
     let id = rig.start(Operation::Bootstrap);
     assert_eq!(rig.ended(id), Outcome::Bootstrap(Err(BootstrapError::NoSources)));
-    rig.input(Input::AddBootstrapPeers(vec![peer(0), peer(1), peer(u32::MAX)]));
+    rig.input(Input::AddBootstrapPeers {
+        kind: SourceKind::Configured,
+        peers: vec![peer(0), peer(1), peer(u32::MAX)],
+    });
     let id = rig.start(Operation::Bootstrap);
     for sent in rig.sent.drain(..).collect::<Vec<Sent>>() {
         rig.fail(&sent, RequestFailure::Unreachable);
@@ -270,7 +277,7 @@ fn stale_buckets_are_refreshed_in_time() {
 #[test]
 fn a_table_that_has_become_small_is_filled_through_the_bootstrap_peers() {
     let mut rig = Rig::with_peers(private(), 2);
-    rig.input(Input::AddBootstrapPeers(vec![peer(50)]));
+    rig.input(Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: vec![peer(50)] });
     rig.advance(Duration::from_secs(120));
     assert_eq!(rig.sent.front().map(|sent| sent.to.clone()), Some(peer(50)));
     rig.answer_all(400);

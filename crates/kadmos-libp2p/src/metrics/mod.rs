@@ -26,7 +26,7 @@ use std::sync::Arc;
 use kadmos_core::error::{Fault, RequestFailure};
 use kadmos_core::event::{Event, Eviction, Refusal, Rejection};
 use kadmos_core::message::MessageKind;
-use kadmos_core::operation::OperationKind;
+use kadmos_core::operation::{OperationKind, Phase, PhaseOutcome};
 use kadmos_core::routing::TableSnapshot;
 use kadmos_core::{Mode, UnixTime};
 use kadmos_store::StoreStats;
@@ -70,6 +70,7 @@ pub struct Metrics {
 struct Inner {
     registry: Registry,
     clock: Arc<dyn Clock>,
+    bootstrap_phases: Family<Labels<2>, Counter>,
     bootstrap_success: Gauge,
     buckets_refreshed: Counter,
     events_lost: Counter,
@@ -185,6 +186,7 @@ impl Inner {
         let inner = Self {
             registry: Registry::default(),
             clock,
+            bootstrap_phases: Family::default(),
             bootstrap_success: Gauge::default(),
             buckets_refreshed: Counter::default(),
             events_lost: Counter::default(),
@@ -225,6 +227,7 @@ impl Inner {
         register! {
             mode: "mode", "1 for the mode the node is in";
             bootstrap_success: "bootstrap_last_success_timestamp_seconds", "When joining the network last succeeded";
+            bootstrap_phases: "bootstrap_phases", "Phases of joining the network that ended";
             table_peers: "routing_table_peers", "Peers in the routing table";
             table_admitted: "routing_table_admitted", "Peers that the routing table took";
             table_evicted: "routing_table_evicted", "Peers that the routing table dropped";
@@ -260,6 +263,12 @@ impl Inner {
         }
         for prefix_len in 0..=BUCKET_GROUPS {
             let _ = self.table_peers.get_or_create(&[("bucket_group", bucket_group(prefix_len))]);
+        }
+        for phase in Phase::ALL {
+            for outcome in PhaseOutcome::ALL.into_iter().filter(|outcome| *outcome != PhaseOutcome::Skipped) {
+                let labels = [("phase", phase.label()), ("outcome", outcome.label())];
+                let _ = self.bootstrap_phases.get_or_create(&labels);
+            }
         }
         for reason in Eviction::ALL {
             let _ = self.table_evicted.get_or_create(&[("reason", reason.label())]);
@@ -331,6 +340,10 @@ impl Inner {
                 }
             }
             Event::BucketRefreshed { .. } => _ = self.buckets_refreshed.inc(),
+            Event::BootstrapPhaseEnded { report } => {
+                let labels = [("phase", report.phase.label()), ("outcome", report.outcome.label())];
+                self.bootstrap_phases.get_or_create(&labels).inc();
+            }
             Event::NetworkSizeEstimated { size } => {
                 self.network_size.set(i64::try_from(size.peers).unwrap_or(i64::MAX));
                 self.network_size_error.set(i64::try_from(size.std_error).unwrap_or(i64::MAX));

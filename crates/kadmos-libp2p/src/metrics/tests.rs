@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use kadmos_core::operation::OperationId;
+use kadmos_core::operation::{OperationId, PhaseReport};
 use kadmos_core::{AddrList, Event, NetworkSize, Now, Peer, PeerId, PeerInfo, Timestamp};
 
 use super::*;
@@ -32,6 +32,12 @@ fn every_event() -> Vec<Event> {
         Event::OutageSuspected { failed: 5 },
         Event::OutageOver { elapsed: Duration::from_secs(60) },
     ];
+    for phase in Phase::ALL {
+        for outcome in PhaseOutcome::ALL.into_iter().filter(|outcome| *outcome != PhaseOutcome::Skipped) {
+            let report = PhaseReport { outcome, ..PhaseReport::skipped(phase) };
+            events.push(Event::BootstrapPhaseEnded { report });
+        }
+    }
     for reason in Eviction::ALL {
         events.push(Event::PeerEvicted { peer: peer.clone(), reason });
     }

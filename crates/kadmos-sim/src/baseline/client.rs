@@ -270,10 +270,11 @@ impl Client {
                 }
                 self.drop_orphans();
             }
-            Input::AddBootstrapPeers(peers) => {
+            Input::AddBootstrapPeers { peers, .. } => {
                 self.bootstrap_peers.extend(peers);
                 self.bootstrap_peers.truncate(BOOTSTRAP_PEERS_MAX);
             }
+            Input::SourceLookupBegan(_) | Input::SourceLookupEnded(_) => {} // none of the anchors waits for any
             Input::AddPeer(info) => self.consider(info),
             Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
             Input::SetMode(mode) => {

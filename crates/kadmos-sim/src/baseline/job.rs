@@ -142,6 +142,7 @@ impl Job {
                     answered: *answered,
                     peers,
                     buckets: looked_up.saturating_sub(1), // the first is our own id
+                    ..Bootstrapped::default()
                 }))
             }
             Goal::Closest(found) => {

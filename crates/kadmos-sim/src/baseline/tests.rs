@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kadmos_core::config::{Config, Mode};
 use kadmos_core::error::RequestFailure;
 use kadmos_core::message::{Record, Request, Response};
-use kadmos_core::operation::{Cost, Outcome};
+use kadmos_core::operation::{Cost, Outcome, SourceKind};
 use kadmos_core::record::{StoreReply, StoreRequest, StoredValue};
 use kadmos_core::{
     Input, Key, Now, Operation, OperationId, OperationOptions, Output, Peer, PeerId, PeerInfo, RequestId,
@@ -361,7 +361,7 @@ fn joining_fills_tables_and_nobody_to_join_through_is_an_error() {
         let mut bench = Bench::new(baseline, 200, 0);
         let (outcome, ..) = bench.perform(Operation::Bootstrap);
         assert!(outcome.fault().is_some(), "{baseline}: {outcome:?}");
-        bench.feed(Input::AddBootstrapPeers(vec![info(0), info(1)]));
+        bench.feed(Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: vec![info(0), info(1)] });
         let (outcome, ..) = bench.perform(Operation::Bootstrap);
         let Outcome::Bootstrap(Ok(joined)) = outcome else { panic!("{baseline}: {outcome:?}") };
         assert_eq!((joined.tried, joined.answered), (2, 2), "{baseline}");
