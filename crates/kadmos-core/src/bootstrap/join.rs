@@ -1,5 +1,6 @@
 //! Joining a network through peers that are known beforehand.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -287,7 +288,7 @@ impl Bootstrap {
             answered: self.phases.answers(Phase::Connect) + self.phases.answers(Phase::Verify),
             peers: view.len(),
             buckets,
-            phases: Phase::ALL.map(|phase| self.phases.report(phase, now)),
+            phases: Box::new(Phase::ALL.map(|phase| self.phases.report(phase, now))),
             sources: sources.collect(),
             prefixes: view.buckets().map(|(_, bucket)| bucket.len()).collect(),
             reasons: Vec::new(),

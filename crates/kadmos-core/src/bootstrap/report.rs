@@ -1,5 +1,6 @@
 //! What joining a network came to, phase by phase and source by source.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -152,7 +153,7 @@ pub struct Bootstrapped {
     /// Buckets that were refreshed.
     pub buckets: usize,
     /// The phases, in the order of [`Phase::ALL`].
-    pub phases: [PhaseReport; 4],
+    pub phases: Box<[PhaseReport; 4]>,
     /// The kinds of sources there were, in the order of [`SourceKind::ALL`].
     pub sources: Vec<SourceReport>,
     /// Peers in the table by common prefix length with this node, from 0 on.
@@ -168,7 +169,7 @@ impl Default for Bootstrapped {
             answered: 0,
             peers: 0,
             buckets: 0,
-            phases: Phase::ALL.map(PhaseReport::skipped),
+            phases: Box::new(Phase::ALL.map(PhaseReport::skipped)),
             sources: Vec::new(),
             prefixes: Vec::new(),
             reasons: Vec::new(),

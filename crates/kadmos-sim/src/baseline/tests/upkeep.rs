@@ -79,7 +79,7 @@ fn walks_of_a_refresh_wait_ten_seconds() {
 fn an_empty_table_connects_to_two_bootstrap_peers_every_two_minutes_and_refreshes() {
     let mut bench = Bench::new(Baseline::Go, 200, 0);
     let known: Vec<_> = (0..4).map(info).collect();
-    bench.feed(Input::AddBootstrapPeers(known.clone()));
+    bench.feed(Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: known.clone() });
     known.iter().for_each(|one| bench.temper(one, Temper::Dead(5)));
     let tried = sends_from(&mut bench, 120);
     assert_eq!(tried.len(), 4, "all are tried, one after the other");
