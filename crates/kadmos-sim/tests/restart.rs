@@ -2,13 +2,8 @@
 
 use std::time::Duration;
 
-use kadmos_core::{Node, Operation};
+use kadmos_core::Operation;
 use kadmos_sim::{NodeIndex, World};
-
-/// The core of a node of ours.
-fn core(world: &World, node: NodeIndex) -> &Node {
-    world.node(node).expect("all run our own")
-}
 
 /// Goal: the size of a network of 10,000 within 10 % (one sigma) after at most 16 walks, with an error bar that is true.
 /// Method: tables filled by an oracle; every 400th node refreshes its buckets; the root of the mean square of their
@@ -19,7 +14,7 @@ fn network_size_ten_thousand_nodes_within_a_tenth() {
     let mut world = World::builder().nodes(NODES).bootstrap(3).settled(true).seed(8).build().expect("sound");
     let asked: Vec<_> = (0..NODES).step_by(400).map(NodeIndex::new).collect();
     for node in &asked {
-        assert_eq!(core(&world, *node).network_size(), None, "nobody has looked");
+        assert_eq!(world.node(*node).network_size(), None, "nobody has looked");
     }
     for node in &asked {
         world.start_operation(*node, Operation::Bootstrap);
@@ -27,7 +22,7 @@ fn network_size_ten_thousand_nodes_within_a_tenth() {
     assert!(world.run_until_idle(Duration::from_secs(60)));
     let (mut squares, mut mean, mut within_two) = (0.0f64, 0.0f64, 0);
     for node in &asked {
-        let size = core(&world, *node).network_size().expect("a refresh has told");
+        let size = world.node(*node).network_size().expect("a refresh has told");
         assert!((5..=16).contains(&size.walks), "{size:?}");
         assert!(size.std_error < u64::from(NODES) / 10, "{size:?}");
         let error = (size.peers as f64 - f64::from(NODES)) / f64::from(NODES);
