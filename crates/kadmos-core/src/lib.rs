@@ -18,6 +18,7 @@ pub mod key;
 pub mod limits;
 mod lookup;
 mod machine;
+pub mod memory;
 pub mod message;
 pub mod netsize;
 pub mod node;

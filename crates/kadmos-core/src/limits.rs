@@ -182,3 +182,10 @@ pub const NETWORK_SIZE_REMEMBERED_MAX: Duration = Duration::from_secs(48 * 3_600
 
 /// Walks into one bucket that tell the network's size: twelve refreshes fit into [`NETWORK_SIZE_AGE_MAX`].
 pub const NETWORK_SIZE_WALKS_MAX: usize = 12;
+
+/// Peers kept over a restart. A table has some 300; 2,048 hold that of a network of 2^32 with buckets four times as large.
+pub const MEMORY_PEERS_MAX: usize = 2_048;
+
+/// Size of what is kept over a restart: about 80 bytes for each of [`MEMORY_PEERS_MAX`] peers are 160 KiB, the rest is
+/// room for peers with many addresses.
+pub const MEMORY_BYTES_MAX: usize = 1 << 20;
