@@ -38,6 +38,7 @@ pub use bootstrap::Preimages;
 pub use config::{AddressPolicy, Config, ConfigError, Mode};
 pub use event::Event;
 pub use key::{Distance, Key};
+pub use memory::{Memory, MemoryError, RememberedPeer};
 pub use netsize::NetworkSize;
 pub use node::{Input, InputError, Node, Output, PeerFilter, Purpose, RequestId, StoreId};
 pub use operation::{Operation, OperationId, OperationOptions, Outcome, Update};

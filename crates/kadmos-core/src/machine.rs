@@ -85,12 +85,12 @@ impl Context<'_> {
 
     /// Whether a table peer has answered since this node was started.
     pub(crate) fn is_verified(&self, peer: &Peer) -> bool {
-        self.table.contains(peer)
+        self.table.standing(peer).is_some_and(|standing| standing.is_verified())
     }
 
     /// Whether the table holds anybody who has answered since this node was started.
     pub(crate) fn has_verified(&self) -> bool {
-        !self.table.view().is_empty()
+        self.table.iter().any(|(_, _, standing)| standing.is_verified())
     }
 
     /// The time an operation has in all.

@@ -108,8 +108,10 @@ impl Memory {
         if *version != VERSION {
             return Err(MemoryError::Version { found: *version });
         }
-        let (body, sum) =
-            bytes.split_last_chunk::<CHECKSUM_BYTES>().filter(|(body, _)| body.len() > MAGIC.len()).ok_or(TORN)?;
+        let (body, sum) = bytes
+            .split_last_chunk::<CHECKSUM_BYTES>()
+            .filter(|(body, _)| body.len() > MAGIC.len())
+            .ok_or(TORN)?;
         if checksum(body) != *sum {
             return Err(MemoryError::Checksum);
         }
@@ -167,7 +169,8 @@ fn decode_peer(reader: &mut Reader<'_>) -> Result<RememberedPeer, MemoryError> {
     }
     let mut addrs = Vec::with_capacity(count as usize); // at most 64
     for _ in 0..count {
-        let len = usize::try_from(reader.number()?).ok().filter(|len| *len <= PEER_RECORD_BYTES_MAX).ok_or(TORN)?;
+        let len =
+            usize::try_from(reader.number()?).ok().filter(|len| *len <= PEER_RECORD_BYTES_MAX).ok_or(TORN)?;
         addrs.push(reader.bytes(len)?);
     }
     let info = PeerInfo::new(Peer::new(id), AddrList::collect(&id, addrs));
@@ -234,7 +237,9 @@ impl MemoryError {
     /// What to do about it.
     pub const fn advice(&self) -> &'static str {
         match self {
-            Self::Version { .. } => "nothing: the node joins through its other sources; or run the version that wrote it",
+            Self::Version { .. } => {
+                "nothing: the node joins through its other sources; or run the version that wrote it"
+            }
             Self::TooLarge { .. } | Self::NotMemory => "check that the path is that of a node's memory",
             Self::Checksum | Self::Malformed => "nothing: the node joins through its other sources",
         }
@@ -254,7 +259,8 @@ mod tests {
         digest[..4].copy_from_slice(&seed.to_be_bytes());
         let id = PeerId::from_digest(digest);
         let [_, _, hi, lo] = seed.to_be_bytes();
-        let addrs = AddrList::collect(&id, [[4, 1, 2, hi, lo, 6, 15, 161].as_slice(), &[4, 10, 0, 0, 1, 6, 0, 80]]);
+        let addrs =
+            AddrList::collect(&id, [[4, 1, 2, hi, lo, 6, 15, 161].as_slice(), &[4, 10, 0, 0, 1, 6, 0, 80]]);
         RememberedPeer {
             info: PeerInfo::new(Peer::new(id), addrs),
             answered: UnixTime::from_secs(1_800_000_000 + u64::from(seed)),

@@ -102,9 +102,18 @@ impl Estimator {
     }
 
     /// Takes an estimate of an earlier run, made at `at`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the memory over restarts comes next"))]
     pub(crate) fn remember(&mut self, at: UnixTime, size: NetworkSize) {
         self.remembered = Some((at, NetworkSize { walks: 0, ..size }));
+    }
+
+    /// The estimate and when it was made, for keeping.
+    pub(crate) fn to_remember(&self, now: Now) -> Option<(UnixTime, NetworkSize)> {
+        let size = self.estimate(now)?;
+        let at = match self.remembered {
+            Some((at, _)) if size.walks == 0 => at,
+            _ => now.unix,
+        };
+        Some((at, NetworkSize { walks: 0, ..size }))
     }
 
     /// The estimate, if there is one that is not out of date: that of our own walks, or the remembered one as long as

@@ -9,7 +9,9 @@ use arc_swap::ArcSwap;
 use kadmos_core::config::LAN_PROTOCOL;
 use kadmos_core::routing::AsnMap;
 use kadmos_core::server::Responder;
-use kadmos_core::{Config, ConfigError, Event, Input, Mode, Node, Output, PeerFilter, Timestamp, Validators};
+use kadmos_core::{
+    Config, ConfigError, Event, Input, Memory, Mode, Node, Output, PeerFilter, Timestamp, Validators,
+};
 use kadmos_store::Store;
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
@@ -322,6 +324,16 @@ impl Behaviour {
                 }
             }
         }
+    }
+
+    /// What the node of a realm would keep over a restart; `None` for a realm that it is not in.
+    pub fn memory(&self, realm: Realm) -> Option<Memory> {
+        self.realms.iter().find(|node| node.realm() == realm).map(|node| node.node.memory(node.shared.now()))
+    }
+
+    /// Gives the node of a realm what it kept; before it is asked anything, so that its first lookup can begin there.
+    pub fn remember(&mut self, realm: Realm, memory: Memory) {
+        self.feed(realm, Input::Remember(Box::new(memory)));
     }
 
     fn command(&mut self, command: Command) {

@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
+use kadmos_core::Memory;
 use kadmos_store::{MemoryLimits, MemoryStore};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,12 @@ impl World {
         state.will_start = true;
         let session = state.session;
         self.queue.push(self.now, Event::NodeStarts { node, session });
+    }
+
+    /// As [`World::restart`], for a node that has kept its table over the restart.
+    pub fn restart_with(&mut self, node: NodeIndex, keep: Keep, memory: Memory) {
+        self.restart(node, keep);
+        self.nodes[node.as_usize()].memory = Some(Box::new(memory));
     }
 
     /// Lets nothing pass between `a` and `b` until [`World::heal`]. Connections between them break when nothing has

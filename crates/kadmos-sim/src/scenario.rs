@@ -145,6 +145,7 @@ impl Blueprint {
             running: false,
             wake_at: None,
             in_flight: BTreeMap::new(),
+            memory: None,
         })
     }
 }
@@ -569,6 +570,9 @@ impl World {
         let known = self.blueprint.bootstrap.iter().filter(|known| known.peer != state.info.peer);
         let bootstrap = known.cloned().collect();
         self.feed(node, Input::SetAddrs(addrs));
+        if let Some(memory) = self.nodes[node.as_usize()].memory.take() {
+            self.feed(node, Input::Remember(memory));
+        }
         self.feed(node, Input::AddBootstrapPeers { kind: SourceKind::Configured, peers: bootstrap });
         self.start_operation(node, Operation::Bootstrap);
     }

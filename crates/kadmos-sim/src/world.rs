@@ -12,8 +12,8 @@ use kadmos_core::peer::PeerInfo;
 use kadmos_core::record::StoreReply;
 use kadmos_core::server::Responder;
 use kadmos_core::{
-    Key, Now, Operation, OperationId, OperationOptions, PeerId, RequestId, StoreId, Timestamp, UnixTime,
-    Update,
+    Key, Memory, Now, Operation, OperationId, OperationOptions, PeerId, RequestId, StoreId, Timestamp,
+    UnixTime, Update,
 };
 use kadmos_store::MemoryStore;
 use rand_chacha::ChaCha8Rng;
@@ -128,6 +128,8 @@ pub(crate) struct SimNode {
     pub(crate) class: Option<SessionClass>,
     /// Whether its start waits in the queue.
     pub(crate) will_start: bool,
+    /// What it has kept for its next start.
+    pub(crate) memory: Option<Box<Memory>>,
 }
 
 /// The records of a copied node are its own.
@@ -139,6 +141,7 @@ impl Clone for SimNode {
             info: self.info.clone(),
             undialable: self.undialable.clone(),
             in_flight: self.in_flight.clone(),
+            memory: self.memory.clone(),
             ..*self
         }
     }
@@ -371,6 +374,12 @@ impl World {
             100 => full,
             percent => full * percent / 100,
         }
+    }
+
+    /// What a node that runs our own core would keep over a restart now. Panics: for an index of another world, and for a
+    /// node of another kind.
+    pub fn memory(&self, node: NodeIndex) -> Memory {
+        self.node(node).memory(self.clock_of(node))
     }
 
     /// The records a node holds. Panics: as [`World::node`].

@@ -13,6 +13,8 @@ use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 
 use crate::error::BuildError;
+use crate::keeper::Keeper;
+use crate::memory::MemoryFile;
 use crate::node::Node;
 use crate::task::Task;
 use crate::{listen, network};
@@ -89,6 +91,7 @@ pub struct DhtBuilder {
     clock: Option<Arc<dyn Clock>>,
     asns: Option<Arc<AsnMap>>,
     filter: Option<Arc<dyn PeerFilter>>,
+    memory: Option<MemoryFile>,
 }
 
 impl DhtBuilder {
@@ -111,6 +114,7 @@ impl DhtBuilder {
             clock: None,
             asns: None,
             filter: None,
+            memory: None,
         }
     }
 
@@ -208,6 +212,15 @@ impl DhtBuilder {
         self
     }
 
+    /// Keeps the table over restarts in this file: read at the start, written every ten minutes and at the end. Default:
+    /// nothing is kept. A node that is in two networks keeps the second in a file with `.lan` behind the name.
+    ///
+    /// A file that cannot be read is a warning in the log and a cold start.
+    pub fn memory(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.memory = Some(MemoryFile::new(path));
+        self
+    }
+
     /// Starts the node on the current tokio runtime. Returns once it listens; [`Node::listen_addrs`] tells where.
     ///
     /// It does not join the network by itself: call [`crate::Dht::bootstrap`].
@@ -234,9 +247,13 @@ impl DhtBuilder {
         if let Some(clock) = self.clock {
             options.clock = clock;
         }
-        let (behaviour, dht) = match self.lan {
+        let (mut behaviour, dht) = match self.lan {
             None => Behaviour::with_options(local, wan.config, validators, wan.store, options)?,
             Some(lan) => Behaviour::with_lan(local, wan, realm(lan, self.lan_store), validators, options)?,
+        };
+        let keeper = match self.memory {
+            Some(file) => Some(Keeper::load(file, &dht, &mut behaviour).await),
+            None => None,
         };
         let mut swarm = network::build(self.keypair, self.agent, self.limits, behaviour)?;
         for addr in self.external {
@@ -246,7 +263,7 @@ impl DhtBuilder {
         for addr in self.listen {
             listeners.push((listen::begin(&mut swarm, &addr)?, addr));
         }
-        let (mut task, control) = Task::new(swarm);
+        let (mut task, control) = Task::new(swarm, keeper);
         task.until_listening(listeners).await?;
         let metrics = Metrics::new(dht.counters().clone());
         let (follower, events) = (metrics.clone(), dht.events());

@@ -33,7 +33,9 @@
 
 mod builder;
 mod error;
+mod keeper;
 mod listen;
+mod memory;
 mod network;
 mod node;
 mod ping;
@@ -65,6 +67,7 @@ pub use {kadmos_core as core, kadmos_records as records, kadmos_store as store, 
 
 pub use self::builder::{ConnectionLimits, DhtBuilder};
 pub use self::error::{BuildError, ConnectError};
+pub use self::memory::{MemoryFile, MemoryFileError};
 pub use self::node::{Connection, Node};
 
 /// The examples of the repository's README, so that they are compiled and run.

@@ -12,6 +12,7 @@ use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{BuildError, ConnectError};
+use crate::keeper::{KEEP_INTERVAL, Keeper};
 use crate::listen;
 use crate::network::{Network, NetworkEvent};
 use crate::node::{CONTROLS_MAX, Connection, Control};
@@ -34,14 +35,15 @@ pub(crate) struct Task {
     connections: BTreeMap<ConnectionId, Connection>,
     /// Dials that somebody waits for; each lasts as long as its dial.
     connecting: BTreeMap<ConnectionId, ConnectReply>,
+    keeper: Option<Keeper>,
 }
 
 impl Task {
-    pub(crate) fn new(swarm: Swarm<Network>) -> (Self, mpsc::Sender<Control>) {
+    pub(crate) fn new(swarm: Swarm<Network>, keeper: Option<Keeper>) -> (Self, mpsc::Sender<Control>) {
         let (sender, control) = mpsc::channel(CONTROLS_MAX);
         let (listen_addrs, _) = watch::channel(Vec::new());
         let (connections, connecting) = (BTreeMap::new(), BTreeMap::new());
-        (Self { swarm, control, listen_addrs, connections, connecting }, sender)
+        (Self { swarm, control, listen_addrs, connections, connecting, keeper }, sender)
     }
 
     pub(crate) fn listen_addrs(&self) -> watch::Receiver<Vec<Multiaddr>> {
@@ -82,6 +84,8 @@ impl Task {
 
     /// Runs until shutdown, or until nobody holds a handle any more.
     pub(crate) async fn run(mut self) {
+        let mut keep_at = tokio::time::interval(KEEP_INTERVAL);
+        keep_at.reset(); // the first would be at once
         loop {
             tokio::select! {
                 biased; // our own work first, strangers last
@@ -91,6 +95,7 @@ impl Task {
                     // Handles to the DHT may remain; the behaviour tells when the last one is gone.
                     None => self.control.close(),
                 },
+                _ = keep_at.tick(), if self.keeper.is_some() => self.keep().await,
                 event = self.swarm.select_next_some() => {
                     if matches!(&event, SwarmEvent::Behaviour(NetworkEvent::Dht(BehaviourEvent::Abandoned))) {
                         break;
@@ -99,7 +104,17 @@ impl Task {
                 }
             }
         }
+        self.keep().await;
         self.close().await;
+    }
+
+    /// Waits for the disk, some milliseconds, with everything else.
+    async fn keep(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            let writing = keeper.save(&self.swarm.behaviour().dht);
+            // It fails only when the runtime ends first.
+            let _ = writing.await;
+        }
     }
 
     /// Closes all connections and listeners. What is left after a second is dropped.

@@ -1,5 +1,6 @@
 //! What goes into a node and what comes out.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -8,6 +9,7 @@ use crate::addr::AddrList;
 use crate::config::Mode;
 use crate::error::{Fault, RequestFailure};
 use crate::event::Event;
+use crate::memory::Memory;
 use crate::message::{Request, Response};
 use crate::operation::{Operation, OperationId, OperationOptions, SourceKind, Update};
 use crate::peer::{PeerId, PeerInfo};
@@ -48,6 +50,8 @@ pub enum Input {
     SourceLookupBegan(SourceKind),
     /// What one [`Input::SourceLookupBegan`] announced has ended, whatever came of it.
     SourceLookupEnded(SourceKind),
+    /// What this node kept from an earlier run; see [`crate::Node::memory`].
+    Remember(Box<Memory>),
     /// A peer whose addresses were learnt outside the DHT; probed and admitted like any other.
     AddPeer(PeerInfo),
     /// Drop a peer from the table.

@@ -1,6 +1,7 @@
 //! What a node may join through, and the judgement that ends a join.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::Node;
 use crate::event::Event;
@@ -71,7 +72,7 @@ impl Node {
             tried: rules.len(),
             answered: rules.len() - report.reasons.len(),
             began: self.now.monotonic.since(started),
-            elapsed: core::time::Duration::ZERO,
+            elapsed: Duration::ZERO,
         };
         report.phases[Phase::Health as usize] = health;
         self.emit(Event::BootstrapPhaseEnded { report: health });
@@ -88,7 +89,11 @@ impl Node {
     fn is_neighbourhood_silent(&self, since: Timestamp) -> bool {
         let view = self.table.view();
         let near = view.closest(&view.local().peer.key, self.config.lookup.k.get());
-        let heard = self.table.iter_answered().filter(|(info, at)| *at >= since && near.contains(info));
+        let heard = near.iter().filter_map(|info| self.table.standing(&info.peer));
+        // Standings are kept in whole seconds.
+        let heard = heard.filter(|standing| {
+            standing.is_verified() && standing.last_answer() + Duration::from_secs(1) > since
+        });
         heard.count() * 2 < near.len()
     }
 }

@@ -6,6 +6,7 @@ mod joining;
 mod outage;
 mod pace;
 mod probes;
+mod remembering;
 mod requests;
 mod upkeep;
 
@@ -43,7 +44,7 @@ use crate::publish::{Publish, Spread};
 use crate::record::{StoreReply, Validators};
 use crate::retry::RetryPolicy;
 use crate::routing::{Admission, Admitted, AsnMap, Group, Newcomer, Table};
-use crate::time::{Now, Timestamp};
+use crate::time::{Now, Timestamp, UnixTime};
 
 /// One DHT node of one realm.
 ///
@@ -80,6 +81,8 @@ pub struct Node {
     filter: Option<Arc<dyn PeerFilter>>,
     preimages: Option<Arc<Preimages>>,
     netsize: Estimator,
+    /// When what was remembered at the start was written.
+    remembered_at: UnixTime,
     outputs: VecDeque<Output>,
     /// Empty between inputs; kept for its allocation.
     effects: Vec<Effect>,
@@ -135,6 +138,7 @@ impl Node {
             filter: None,
             preimages: None,
             netsize: Estimator::default(),
+            remembered_at: UnixTime::default(),
             outputs: VecDeque::new(),
             effects: Vec::new(),
         })
@@ -156,6 +160,7 @@ impl Node {
             Input::AddBootstrapPeers { kind, peers } => self.add_bootstrap_peers(kind, peers),
             Input::SourceLookupBegan(kind) => self.source_lookup_began(kind),
             Input::SourceLookupEnded(kind) => self.source_lookup_ended(kind),
+            Input::Remember(memory) => self.remember(*memory),
             Input::AddPeer(info) => self.consider(info),
             Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
             Input::SetMode(mode) => self.set_mode(mode),

@@ -56,7 +56,8 @@ fn report_tells_phases_sources_and_prefixes() {
         (discover.outcome, discover.tried, discover.answered),
         (PhaseOutcome::Done, requests, requests)
     );
-    assert_eq!((discover.began, discover.elapsed), (Duration::from_secs(1), Duration::from_secs(1)));
+    assert_eq!(discover.began, Duration::from_secs(1));
+    assert!((1.0..2.0).contains(&discover.elapsed.as_secs_f64()), "{discover:?}");
     let health = report.phase(Phase::Health);
     assert_eq!((health.outcome, health.answered), (PhaseOutcome::Done, health.tried));
     assert!(report.reasons.is_empty(), "{report:?}");

@@ -6,4 +6,5 @@ mod joining;
 mod lookups;
 mod membership;
 mod records;
+mod remembering;
 mod rig;

@@ -274,7 +274,7 @@ impl Client {
                 self.bootstrap_peers.extend(peers);
                 self.bootstrap_peers.truncate(BOOTSTRAP_PEERS_MAX);
             }
-            Input::SourceLookupBegan(_) | Input::SourceLookupEnded(_) => {} // none of the anchors waits for any
+            Input::Remember(_) | Input::SourceLookupBegan(_) | Input::SourceLookupEnded(_) => {} // none of the anchors does either
             Input::AddPeer(info) => self.consider(info),
             Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
             Input::SetMode(mode) => {
