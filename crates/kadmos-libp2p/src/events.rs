@@ -44,6 +44,11 @@ impl Events {
         }
     }
 
+    /// Whether they are of all realms of the node, if it is in several, and not of one.
+    pub(crate) fn is_of_both(&self) -> bool {
+        self.only.is_none()
+    }
+
     /// Events that this reader was too slow for.
     pub fn lost(&self) -> u64 {
         self.lost

@@ -28,7 +28,7 @@ use kadmos_core::event::{Event, Eviction, Refusal, Rejection};
 use kadmos_core::message::MessageKind;
 use kadmos_core::operation::{OperationKind, Phase, PhaseOutcome};
 use kadmos_core::routing::TableSnapshot;
-use kadmos_core::{Mode, UnixTime};
+use kadmos_core::{Mode, Realm, UnixTime};
 use kadmos_store::StoreStats;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -120,11 +120,15 @@ impl Metrics {
         self.inner.apply(event);
     }
 
-    /// Records every event until the node has shut down, and counts those that came too fast.
+    /// Records every event until the node has shut down, and counts those that came too fast. Of two realms the mode is
+    /// that of the wide one, as the table is.
     pub async fn follow(&self, mut events: Events) {
         let mut lost = 0;
-        while let Some(event) = events.next().await {
-            self.record(&event);
+        while let Some((realm, event)) = events.next_in().await {
+            let of_second = events.is_of_both() && realm == Realm::Lan;
+            if !(of_second && matches!(event, Event::ModeChanged { .. })) {
+                self.record(&event);
+            }
             self.inner.events_lost.inc_by(events.lost() - lost);
             lost = events.lost();
         }

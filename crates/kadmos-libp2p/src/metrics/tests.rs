@@ -347,3 +347,17 @@ fn every_refusal_has_its_paragraph() {
     }
     assert!(paragraphs.is_empty(), "docs/codes.md has codes that do not exist: {:?}", paragraphs.keys());
 }
+
+#[test]
+fn the_mode_of_two_realms_is_that_of_the_wide_one() {
+    for (only, server) in [(None, 1.0), (Some(Realm::Lan), 0.0)] {
+        let metrics = metrics();
+        let (sender, receiver) = tokio::sync::broadcast::channel(4);
+        for (realm, mode) in [(Realm::Wan, Mode::Server), (Realm::Lan, Mode::Client)] {
+            sender.send((realm, Event::ModeChanged { mode })).unwrap();
+        }
+        drop(sender);
+        futures::executor::block_on(metrics.follow(Events::new(Some(receiver), only)));
+        assert_eq!(sample(&metrics.encode(), r#"kadmos_mode{mode="server"}"#), server, "{only:?}");
+    }
+}
