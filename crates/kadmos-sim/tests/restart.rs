@@ -13,7 +13,8 @@ use kadmos_sim::{Keep, NodeIndex, OperationReport, OperationState, World};
 fn network_size_ten_thousand_nodes_within_a_tenth() {
     const NODES: u32 = 10_000;
     let mut world = World::builder().nodes(NODES).bootstrap(3).settled(true).seed(8).build().expect("sound");
-    let asked: Vec<_> = (0..NODES).step_by(400).map(NodeIndex::new).collect();
+    // Not the first: its own refresh is due in the same instant, and would add its walks.
+    let asked: Vec<_> = (100..NODES).step_by(400).map(NodeIndex::new).collect();
     for node in &asked {
         assert_eq!(world.node(*node).network_size(), None, "nobody has looked");
     }
