@@ -161,7 +161,7 @@ impl Node {
             .filter(|(info, ..)| !failed.contains(&info.peer.id))
             .map(|(info, _, standing)| (standing.last_answer(), info))
             .collect();
-        best.sort_by(|a, b| b.0.cmp(&a.0));
+        best.sort_by_key(|(answered, _)| core::cmp::Reverse(*answered));
         let mut asked: Vec<PeerInfo> =
             best.into_iter().take(OUTAGE_PROBES).map(|(_, info)| info.clone()).collect();
         let join = self.bootstrap_peers.iter().find(|info| !failed.contains(&info.peer.id));

@@ -139,10 +139,12 @@ impl Node {
             if !answered && !self.table.contains(peer) {
                 self.emit(Event::PeerRejected { peer: peer.clone(), reason: Rejection::ProbeFailed });
             }
-        } else if self.probes.silent.remove(&peer.id) && !answered && self.table.contains(peer) {
-            if self.probes.again.len() < SILENT_RETRIES_MAX {
-                self.probes.again.insert(peer.id, self.now.monotonic + PROBE_AGAIN);
-            }
+        } else if self.probes.silent.remove(&peer.id)
+            && !answered
+            && self.table.contains(peer)
+            && self.probes.again.len() < SILENT_RETRIES_MAX
+        {
+            self.probes.again.insert(peer.id, self.now.monotonic + PROBE_AGAIN);
         }
         self.send_probes();
     }

@@ -448,8 +448,8 @@ pub(super) mod tests {
         seeds.sort_by_key(|seed| peer(*seed).peer.key.distance(&own));
         let enter = |table: &mut Table, seed, of| table.admit(newcomer(seed, group(of)), NOW).admission;
         // Somebody else is near already, so that those far away are not.
-        for near in 5..9 {
-            assert_eq!(enter(&mut table, seeds[near], near as u32), Admission::Room);
+        for (near, seed) in (5..).zip(&seeds[5..9]) {
+            assert_eq!(enter(&mut table, *seed, near), Admission::Room);
         }
         let [far @ .., fourth] =
             [0, 1, 2, 3].map(|prefix_len| of_bucket(&table, prefix_len).next().expect("many"));

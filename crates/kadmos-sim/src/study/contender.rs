@@ -53,7 +53,16 @@ impl Contender {
         match self.seat {
             Seat::Baseline(baseline) => world.set_baseline(node, baseline),
             Seat::Kadmos { change, hops } => {
-                let table = world.table(node).iter().cloned().collect();
+                let mut table: Vec<_> = world.table(node).iter().cloned().collect();
+                let mut config = Config::default();
+                change(&mut config);
+                if !config.table.top_buckets.is_empty() {
+                    // Its larger buckets take more; those are alive, and as many as there is room for.
+                    let servers = world.nodes().filter(|peer| *peer != node && world.is_running(*peer));
+                    table.extend(
+                        servers.filter(|peer| world.serves(*peer)).map(|peer| world.info(peer).clone()),
+                    );
+                }
                 world.reseat(node, change, table)?;
                 world.set_hops(node, hops);
             }
