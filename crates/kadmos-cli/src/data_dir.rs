@@ -65,6 +65,13 @@ impl DataDir {
         self.path.join("identity.key")
     }
 
+    /// What a node of the network `protocol` keeps over a restart. Peers of one network are strangers in another.
+    pub(crate) fn memory(&self, protocol: &str) -> PathBuf {
+        let network: String =
+            protocol.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(64).collect();
+        self.path.join(format!("memory{network}"))
+    }
+
     /// The remembered peers.
     pub(crate) fn peers(&self) -> PathBuf {
         self.path.join("peers.json")

@@ -1,9 +1,11 @@
 //! From settings to a running node.
 
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kadmos_core::operation::SourceKind;
 use kadmos_core::routing::AsnMap;
 use kadmos_core::{Config, Mode, PeerFilter, Validators};
 use kadmos_libp2p::metrics::Metrics;
@@ -16,6 +18,8 @@ use crate::error::BuildError;
 use crate::keeper::Keeper;
 use crate::memory::MemoryFile;
 use crate::node::Node;
+use crate::sources::dnsaddr::SystemTxt;
+use crate::sources::{self, dnsaddr, list};
 use crate::task::Task;
 use crate::{listen, network};
 
@@ -92,6 +96,7 @@ pub struct DhtBuilder {
     asns: Option<Arc<AsnMap>>,
     filter: Option<Arc<dyn PeerFilter>>,
     memory: Option<MemoryFile>,
+    bootstrap_file: Option<PathBuf>,
 }
 
 impl DhtBuilder {
@@ -115,6 +120,7 @@ impl DhtBuilder {
             asns: None,
             filter: None,
             memory: None,
+            bootstrap_file: None,
         }
     }
 
@@ -142,7 +148,8 @@ impl DhtBuilder {
         self
     }
 
-    /// Joins the network through one more peer; the address must end in `/p2p/<peer id>`.
+    /// Joins the network through one more peer; the address must end in `/p2p/<peer id>`, unless it is `/dnsaddr/<name>`:
+    /// then all peers that the name's TXT records list are asked.
     pub fn bootstrap(mut self, addr: Multiaddr) -> Self {
         self.bootstrap.push(addr);
         self
@@ -212,11 +219,18 @@ impl DhtBuilder {
         self
     }
 
+    /// Joins the network through the peers in a file, too: one address a line, each ending in `/p2p/<peer id>`; empty lines
+    /// and those that begin with `#` say nothing. A file that cannot be read is a warning in the log.
+    pub fn bootstrap_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.bootstrap_file = Some(path.into());
+        self
+    }
+
     /// Keeps the table over restarts in this file: read at the start, written every ten minutes and at the end. Default:
     /// nothing is kept. A node that is in two networks keeps the second in a file with `.lan` behind the name.
     ///
     /// A file that cannot be read is a warning in the log and a cold start.
-    pub fn memory(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+    pub fn memory(mut self, path: impl Into<PathBuf>) -> Self {
         self.memory = Some(MemoryFile::new(path));
         self
     }
@@ -239,7 +253,9 @@ impl DhtBuilder {
             RealmConfig { config, store }
         };
         let wan = realm(self.config, self.store);
-        let bootstrap = self.bootstrap.into_iter().map(bootstrap_peer).collect::<Result<Vec<_>, _>>()?;
+        let (names, bootstrap): (Vec<_>, Vec<_>) =
+            self.bootstrap.into_iter().partition(|addr| dnsaddr::name_of(addr).is_some());
+        let bootstrap = bootstrap.into_iter().map(bootstrap_peer).collect::<Result<Vec<_>, _>>()?;
         let validators = self.validators.unwrap_or_else(kadmos_records::amino_validators);
         let local = self.keypair.public().to_peer_id();
         let (limits, asns, filter) = (self.session_limits, self.asns, self.filter);
@@ -275,6 +291,7 @@ impl DhtBuilder {
             // The task was just started and ends only when the node is shut down.
             let _ = node.add_bootstrap_peers(bootstrap).await;
         }
+        look_up_sources(&node, names, self.bootstrap_file).await;
         Ok(node)
     }
 }
@@ -293,4 +310,24 @@ impl std::fmt::Debug for DhtBuilder {
 
 fn bootstrap_peer(addr: Multiaddr) -> Result<PeerAddrs, BuildError> {
     PeerAddrs::try_from(addr.clone()).map_err(|_| BuildError::BootstrapAddress { addr })
+}
+
+/// Begins to look up what names peers to join through.
+async fn look_up_sources(node: &Node, names: Vec<Multiaddr>, file: Option<PathBuf>) {
+    if let Some(path) = file {
+        let name = path.display().to_string();
+        sources::spawn(node.dht().clone(), SourceKind::File, name, |found| list::read(path, found)).await;
+    }
+    let resolver = match SystemTxt::new() {
+        Ok(resolver) => resolver,
+        Err(_) if names.is_empty() => return,
+        Err(reason) => return tracing::warn!(%reason, "no domain name can be looked up"),
+    };
+    for (name, wanted) in names.iter().filter_map(dnsaddr::name_of) {
+        let (resolver, label) = (resolver.clone(), name.clone());
+        sources::spawn(node.dht().clone(), SourceKind::Dnsaddr, label, move |found| {
+            dnsaddr::resolve(resolver, name, wanted, found)
+        })
+        .await;
+    }
 }

@@ -39,6 +39,7 @@ mod memory;
 mod network;
 mod node;
 mod ping;
+mod sources;
 mod task;
 
 pub use kadmos_core::operation::{

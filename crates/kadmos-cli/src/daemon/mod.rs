@@ -5,7 +5,7 @@ mod socket;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kadmos::{DhtBuilder, Node, PeerAddrs, UnixTime};
+use kadmos::{Bootstrapped, DhtBuilder, Node, PeerAddrs, UnixTime};
 use kadmos_core::limits::REJOIN_INTERVAL;
 use libp2p_core::Multiaddr;
 use serde::Serialize;
@@ -62,8 +62,8 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
     for addr in listen {
         builder = builder.listen(addr);
     }
-    let node = builder.start().await?;
     let protocol = settings.core.protocol.name.as_str();
+    let node = builder.memory(home.memory(protocol)).start().await?;
 
     let mut sources = join::by_peer(&settings.bootstrap);
     sources.extend(join::spread(join::by_peer(&remembered::load(&home, protocol))));
@@ -190,6 +190,7 @@ async fn join_and_tell(node: Node, sources: Vec<PeerAddrs>, network: Network, jo
                     "Joined network {network}: {} of {} peers answered, {} are in the routing table.",
                     done.answered, done.tried, done.peers
                 ));
+                note(phases(&done));
                 return;
             }
             Err(_) if told => {}
@@ -199,6 +200,20 @@ async fn join_and_tell(node: Node, sources: Vec<PeerAddrs>, network: Network, jo
     if join::first_peer(&node).await {
         note("Met the first peer.");
     }
+}
+
+/// One line: each phase with what was tried, what answered and how long it took, and the table by prefix.
+fn phases(done: &Bootstrapped) -> String {
+    let phases = done.phases.iter().map(|phase| {
+        let (label, outcome) = (phase.phase.label(), phase.outcome.label());
+        let seconds = phase.elapsed.as_secs_f64();
+        format!("{label} {outcome}, {} of {} in {seconds:.1} s", phase.answered, phase.tried)
+    });
+    let phases: Vec<_> = phases.collect();
+    let prefixes: Vec<_> = done.prefixes.iter().map(ToString::to_string).collect();
+    let amiss =
+        if done.reasons.is_empty() { String::new() } else { format!("; amiss: {}", done.reasons.join(", ")) };
+    format!("{}; table by prefix: {}{amiss}", phases.join("; "), prefixes.join(" "))
 }
 
 fn nobody_yet(sources: &[PeerAddrs]) -> String {
