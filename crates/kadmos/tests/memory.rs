@@ -45,7 +45,10 @@ async fn a_restarted_node_is_back_from_memory() {
     assert_eq!((verify.tried, verify.answered), (2, 1), "{report:?}");
     assert_eq!(report.source(SourceKind::Remembered).map(|source| source.answered), Some(1));
     let table = near.table().await.unwrap();
-    assert!(table.iter().all(|info| kadmos::convert::peer_id(&info.peer.id) == far.peer_id()), "the dead one is gone");
+    assert!(
+        table.iter().all(|info| kadmos::convert::peer_id(&info.peer.id) == far.peer_id()),
+        "the dead one is gone"
+    );
     bounded(near.shutdown()).await;
 
     std::fs::write(&path, b"not a memory").unwrap();
