@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 use core::time::Duration;
 
+pub use crate::health::HealthConfig;
 use crate::limits::{MESSAGE_BYTES_MAX, TOP_BUCKET_SIZE_MAX, TOP_BUCKETS_MAX, TRUSTED_MAX};
 use crate::peer::PeerId;
 use crate::record::Validators;
@@ -46,6 +47,8 @@ pub struct Config {
     pub records: RecordConfig,
     /// How requests of one's own are repeated.
     pub retry: RetryPolicy,
+    /// When the node counts as ill, and what it does then.
+    pub health: HealthConfig,
     /// Seeds every random choice of the node. Default: 0; drivers on a real network draw one at start.
     pub seed: u64,
 }
@@ -184,6 +187,7 @@ impl Default for Config {
                 provider_addrs_age_max: Duration::from_secs(24 * 3_600),
             },
             retry: RetryPolicy::default(),
+            health: HealthConfig::default(),
             seed: 0,
         }
     }
@@ -264,6 +268,8 @@ impl Config {
             ("table.probe_unproven_after", self.table.probe_unproven_after),
             ("records.value_age_max", self.records.value_age_max),
             ("records.provider_age_max", self.records.provider_age_max),
+            ("health.interval", self.health.interval),
+            ("health.recovery_interval", self.health.recovery_interval),
         ] {
             if duration.is_zero() {
                 return Err(ConfigError::Zero { field });
@@ -292,7 +298,29 @@ impl Config {
                 return Err(ConfigError::TooLarge { field, got, max });
             }
         }
+        self.validate_health()?;
         if self.is_ipfs() { self.validate_ipfs(validators) } else { Ok(()) }
+    }
+
+    fn validate_health(&self) -> Result<(), ConfigError> {
+        for (field, count) in [
+            ("health.rounds_worse", self.health.rounds_worse),
+            ("health.rounds_better", self.health.rounds_better),
+            ("health.samples_min", self.health.samples_min),
+        ] {
+            if count == 0 {
+                return Err(ConfigError::Zero { field });
+            }
+        }
+        for (field, limits, more_is_worse) in self.health.limits() {
+            let (mild, severe) = (limits.degraded, limits.unhealthy);
+            let in_order = if more_is_worse { mild <= severe } else { mild >= severe };
+            if !in_order || mild.max(severe) > 100 {
+                let expected = if more_is_worse { "the first no larger" } else { "the first no smaller" };
+                return Err(ConfigError::Limits { field, degraded: mild, unhealthy: severe, expected });
+            }
+        }
+        Ok(())
     }
 
     fn validate_ipfs(&self, validators: &Validators) -> Result<(), ConfigError> {
@@ -356,6 +384,18 @@ pub enum ConfigError {
         got: usize,
         /// Its bound.
         max: usize,
+    },
+    /// Limits of a health rule that are no percentages, or not in order.
+    #[error("{field}: read {degraded} and {unhealthy}, expected two percentages up to 100, {expected} than the second")]
+    Limits {
+        /// The field.
+        field: &'static str,
+        /// Where degraded begins.
+        degraded: u32,
+        /// Where unhealthy begins.
+        unhealthy: u32,
+        /// How they are to be ordered.
+        expected: &'static str,
     },
     /// A setting with which a node cannot take part in an `/ipfs` network.
     #[error(

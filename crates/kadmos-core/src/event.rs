@@ -1,10 +1,12 @@
 //! The one stream of facts about a node: metrics, logs, dashboard and simulator checkers all read it.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::bootstrap::PhaseReport;
 use crate::config::Mode;
 use crate::error::{Fault, RequestFailure};
+use crate::health::{Action, Code, Finding, Level};
 use crate::message::MessageKind;
 use crate::netsize::NetworkSize;
 use crate::operation::{OperationId, OperationKind};
@@ -116,6 +118,20 @@ pub enum Event {
     ModeChanged {
         /// The mode now.
         mode: Mode,
+    },
+    /// The node got better or worse, by the last rounds of the health rules together.
+    HealthChanged {
+        /// How well it is now.
+        level: Level,
+        /// What is not well, worst first; empty when all is.
+        reasons: Vec<Finding>,
+    },
+    /// The node began to do something about what is not well.
+    RecoveryBegan {
+        /// What.
+        action: Action,
+        /// Why.
+        code: Code,
     },
     /// A peer's answer or claim was refused.
     Refused {

@@ -117,6 +117,8 @@ pub(crate) enum Effect {
     /// A lookup towards our own bucket `prefix_len` ended.
     Refreshed {
         prefix_len: u16,
+        /// Whether anybody answered.
+        answered: bool,
     },
     /// A walk to a random key tells something of the network's size.
     Measured(Sample),

@@ -488,6 +488,13 @@ impl World {
         }
     }
 
+    /// Takes a peer out of a node's table. Panics: as [`World::node`].
+    pub fn forget_peer(&mut self, node: NodeIndex, peer: PeerId) {
+        if self.is_running(node) {
+            self.feed(node, Input::RemovePeer(peer));
+        }
+    }
+
     /// Tells a node of a peer, true or not, that it has not heard of in the DHT.
     pub fn introduce(&mut self, node: NodeIndex, peer: PeerInfo) {
         if self.is_running(node) {

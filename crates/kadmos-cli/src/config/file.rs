@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Size, Span};
+use super::units::{Levels, Size, Span};
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty),* $(,)? }) => {
@@ -77,6 +77,35 @@ section! {
     Retry { attempts: u32, first: Span, factor_percent: u32, cap: Span, jitter_percent: u32 }
 }
 
+section! {
+    /// `[health]`; see [`kadmos_core::HealthConfig`].
+    Health {
+        interval: Span,
+        rounds_worse: u32,
+        rounds_better: u32,
+        recovery: Switch,
+        recovery_interval: Span,
+        samples_min: u32,
+        table: Levels,
+        stale: Levels,
+        one_network: Levels,
+        lookups: Levels,
+        requests: Levels,
+        neighbourhood: Levels,
+        records: Levels,
+    }
+}
+
+/// `on` or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Switch {
+    /// It happens.
+    On,
+    /// It does not.
+    Off,
+}
+
 /// `protocol.addresses`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -138,6 +167,9 @@ pub(crate) struct FileConfig {
     /// How requests are repeated.
     #[serde(default)]
     pub(crate) retry: Retry,
+    /// When the node counts as ill.
+    #[serde(default)]
+    pub(crate) health: Health,
 }
 
 /// Keys outside sections.
@@ -149,6 +181,7 @@ pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     ("table", Table::KEYS),
     ("records", Records::KEYS),
     ("retry", Retry::KEYS),
+    ("health", Health::KEYS),
 ];
 /// Keys that hold lists; their variables separate entries with commas.
 const LISTS: &[&str] = &["bootstrap", "listen", "top_buckets", "trusted"];
@@ -219,6 +252,7 @@ impl FileConfig {
             table: self.table.over(lower.table),
             records: self.records.over(lower.records),
             retry: self.retry.over(lower.retry),
+            health: self.health.over(lower.health),
         }
     }
 }
@@ -316,7 +350,7 @@ mod tests {
         for (section, keys) in SECTIONS {
             for key in *keys {
                 let name = format!("{section}_{key}").to_uppercase();
-                let parsed = ["7", "7s", "any"].iter().any(|value| {
+                let parsed = ["7", "7s", "any", "on", "7/7"].iter().any(|value| {
                     FileConfig::from_variable(&name, value)
                         .expect(&name)
                         .is_ok_and(|it| it != FileConfig::default())

@@ -14,7 +14,7 @@ use kadmos_core::config::{AddressPolicy, Config, Mode};
 use kadmos_core::routing::AsnMap;
 use libp2p_core::Multiaddr;
 
-use self::file::{Addresses, FileConfig, Realms, ServeMode};
+use self::file::{Addresses, FileConfig, Realms, ServeMode, Switch};
 use crate::exit::{Exit, Failure};
 use crate::parse;
 
@@ -154,7 +154,7 @@ impl Settings {
 
     /// Turns text into values, and lays them over the network's defaults.
     fn resolve(file: FileConfig) -> Result<Self, String> {
-        let FileConfig { network, realm, mode, bootstrap, listen, protocol, lookup, table, records, retry } =
+        let FileConfig { network, realm, mode, bootstrap, listen, protocol, lookup, table, records, retry, health } =
             file;
         let network: Network =
             network.as_deref().unwrap_or("amino").parse().map_err(|e| format!("network: {e}"))?;
@@ -214,6 +214,19 @@ impl Settings {
         set(&mut core.retry.factor_percent, retry.factor_percent);
         set(&mut core.retry.cap, retry.cap.map(|span| span.0));
         set(&mut core.retry.jitter_percent, retry.jitter_percent);
+        set(&mut core.health.interval, health.interval.map(|span| span.0));
+        set(&mut core.health.rounds_worse, health.rounds_worse);
+        set(&mut core.health.rounds_better, health.rounds_better);
+        set(&mut core.health.recovery, health.recovery.map(|switch| switch == Switch::On));
+        set(&mut core.health.recovery_interval, health.recovery_interval.map(|span| span.0));
+        set(&mut core.health.samples_min, health.samples_min);
+        set(&mut core.health.table, health.table.map(|levels| levels.0));
+        set(&mut core.health.stale, health.stale.map(|levels| levels.0));
+        set(&mut core.health.one_network, health.one_network.map(|levels| levels.0));
+        set(&mut core.health.lookups, health.lookups.map(|levels| levels.0));
+        set(&mut core.health.requests, health.requests.map(|levels| levels.0));
+        set(&mut core.health.neighbourhood, health.neighbourhood.map(|levels| levels.0));
+        set(&mut core.health.records, health.records.map(|levels| levels.0));
 
         let lan = match (&network, realm) {
             (_, Some(Realms::Both)) => Some(core.on_lan()),
@@ -440,10 +453,24 @@ mod tests {
             factor_percent = 150
             cap = "7s"
             jitter_percent = 11
+            [health]
+            interval = "8s"
+            rounds_worse = 12
+            rounds_better = 13
+            recovery = "off"
+            recovery_interval = "9s"
+            samples_min = 14
+            table = "61/11"
+            stale = "12/62"
+            one_network = "13/63"
+            lookups = "64%/14%"
+            requests = "65/15"
+            neighbourhood = "66/16"
+            records = "67/17"
         "#;
         let settings = resolve(text).unwrap();
         assert_eq!(settings.asn_file.as_deref(), Some(Path::new("asn.txt")));
-        let Config { protocol, lookup, table, records, retry, seed } = settings.core;
+        let Config { protocol, lookup, table, records, retry, health, seed } = settings.core;
         let kadmos_core::config::ProtocolConfig { name, message_bytes_max, addresses, mode } = protocol;
         assert_eq!((name.as_str(), message_bytes_max), ("/x", 64 << 10));
         assert_eq!((addresses, mode), (AddressPolicy::Public, Mode::Client));
@@ -487,6 +514,23 @@ mod tests {
         let kadmos_core::RetryPolicy { attempts, first, factor_percent, cap, jitter_percent } = retry;
         assert_eq!((attempts, factor_percent, jitter_percent), (6, 150, 11));
         assert_eq!([first, cap], [6, 7].map(Duration::from_secs));
+        let limits = kadmos_core::health::Limits::new;
+        let expected = kadmos_core::HealthConfig {
+            interval: Duration::from_secs(8),
+            rounds_worse: 12,
+            rounds_better: 13,
+            recovery: false,
+            recovery_interval: Duration::from_secs(9),
+            samples_min: 14,
+            table: limits(61, 11),
+            stale: limits(12, 62),
+            one_network: limits(13, 63),
+            lookups: limits(64, 14),
+            requests: limits(65, 15),
+            neighbourhood: limits(66, 16),
+            records: limits(67, 17),
+        };
+        assert_eq!(health, expected);
         assert_eq!(seed, 0, "the seed has no key: a node on a real network draws its own");
     }
 
@@ -498,6 +542,7 @@ mod tests {
             ("listen = [\"4001\"]", "listen: read"),
             ("[lookup]\nk = 0", "lookup.k: read 0"),
             ("[table]\ntrusted = [\"x\"]", "table.trusted: x"),
+            ("[health]\ntable = \"75\"", "line 2, column 9: read \"75\", expected two percentages"),
         ] {
             let error = resolve(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use kadmos_core::health::Limits;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
@@ -71,6 +72,39 @@ impl<'de> Deserialize<'de> for Size {
             }
         }
         deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+/// Two limits of a health rule, in per cent: `75/25`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Levels(pub(crate) Limits);
+
+impl std::str::FromStr for Levels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("read {text:?}, expected two percentages such as 75/25");
+        let (degraded, unhealthy) = text.split_once('/').ok_or_else(wrong)?;
+        let percent = |text: &str| text.trim().trim_end_matches('%').parse().map_err(|_| wrong());
+        Ok(Self(Limits::new(percent(degraded)?, percent(unhealthy)?)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Levels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LevelsVisitor;
+        impl Visitor<'_> for LevelsVisitor {
+            type Value = Levels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("two percentages in quotes such as \"75/25\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Levels, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(LevelsVisitor)
     }
 }
 

@@ -154,7 +154,7 @@ impl Refresh {
         let prefix_len = cx.table.prefix_len(walk.target());
         if prefix_len < Key::BITS {
             self.refreshed += 1;
-            cx.emit(Effect::Refreshed { prefix_len });
+            cx.emit(Effect::Refreshed { prefix_len, answered: walk_failure(walk).is_none() });
         }
         // The own neighbourhood is no random place; a walk that was cut short has not seen the nearest, and one most of
         // whose peers failed says more of our own connection than of the network.

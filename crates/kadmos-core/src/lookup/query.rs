@@ -211,7 +211,7 @@ impl Query {
             && walk.is_complete()
         {
             let prefix_len = cx.table.prefix_len(walk.target());
-            cx.emit(Effect::Refreshed { prefix_len });
+            cx.emit(Effect::Refreshed { prefix_len, answered: walk_failure(walk).is_none() });
         }
         let (answers, failure) = match &self.walk {
             Some(walk) => (walk.answers(), walk_failure(walk)),

@@ -9,6 +9,7 @@ use crate::addr::AddrList;
 use crate::config::Mode;
 use crate::error::{Fault, RequestFailure};
 use crate::event::Event;
+use crate::health::Reachability;
 use crate::memory::Memory;
 use crate::message::{Request, Response};
 use crate::operation::{Operation, OperationId, OperationOptions, SourceKind, Update};
@@ -60,6 +61,8 @@ pub enum Input {
     SetMode(Mode),
     /// The addresses at which others reach this node, all of them.
     SetAddrs(AddrList),
+    /// What is known of whether others can open connections to this node.
+    SetReachability(Reachability),
     /// The first connection to a peer is up, or one to another address than before.
     Connected {
         /// Who.

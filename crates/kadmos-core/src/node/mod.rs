@@ -1,5 +1,6 @@
 //! The node: facts in, effects out.
 
+mod checkup;
 mod groups;
 mod io;
 mod joining;
@@ -19,6 +20,7 @@ use core::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
+use self::checkup::Checkup;
 pub use self::groups::PeerFilter;
 pub use self::io::{Input, InputError, Output, RequestId, StoreId};
 use self::outage::Outage;
@@ -79,6 +81,7 @@ pub struct Node {
     links: BTreeMap<PeerId, Group>,
     asns: Option<Arc<AsnMap>>,
     filter: Option<Arc<dyn PeerFilter>>,
+    checkup: Checkup,
     preimages: Option<Arc<Preimages>>,
     netsize: Estimator,
     /// When what was remembered at the start was written.
@@ -136,6 +139,7 @@ impl Node {
             links: BTreeMap::new(),
             asns: None,
             filter: None,
+            checkup: Checkup::default(),
             preimages: None,
             netsize: Estimator::default(),
             remembered_at: UnixTime::default(),
@@ -165,6 +169,7 @@ impl Node {
             Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
             Input::SetMode(mode) => self.set_mode(mode),
             Input::SetAddrs(addrs) => self.set_addrs(addrs),
+            Input::SetReachability(reachability) => self.checkup.reachability = reachability,
             Input::Connected { peer, remote } => self.connected(peer, remote),
             Input::Disconnected(id) => self.disconnected(&id),
             Input::NetworkChanged => self.network_changed(),
@@ -189,7 +194,12 @@ impl Node {
     /// When the node next wants [`Input::Timeout`]; `None` before its first input.
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let operation = self.timers.first().map(|(at, _)| *at);
-        let own = [self.upkeep.next_timeout(), self.next_probe(), self.next_outage_probe()];
+        let own = [
+            self.upkeep.next_timeout(),
+            self.checkup.next_timeout(),
+            self.next_probe(),
+            self.next_outage_probe(),
+        ];
         own.into_iter().chain([operation]).flatten().min()
     }
 
@@ -260,6 +270,7 @@ impl Node {
         self.run_outage();
         self.run_probes();
         self.run_upkeep();
+        self.run_checkup();
     }
 
     fn start(
@@ -394,9 +405,15 @@ impl Node {
                     }
                 }
                 Effect::Refused { peer, code } => self.emit(Event::Refused { peer, code }),
-                Effect::Refreshed { prefix_len } => self.bucket_refreshed(prefix_len),
                 Effect::PhaseEnded(report) => self.emit(Event::BootstrapPhaseEnded { report }),
                 Effect::Measured(sample) => self.netsize.add(self.now.monotonic, sample),
+                Effect::Refreshed { prefix_len, answered } => {
+                    // A user's lookup counts when it ends, with its outcome.
+                    if running.user.is_none() || running.kind == OperationKind::Bootstrap {
+                        self.checkup.history.lookup_ended(answered, self.now.monotonic);
+                    }
+                    self.bucket_refreshed(prefix_len);
+                }
                 Effect::Correct { record, holders } => self.correct(record, holders),
                 Effect::Ended(outcome) => ended = Some(outcome),
             }
@@ -419,6 +436,8 @@ impl Node {
 
     fn finish(&mut self, serial: Serial, running: &Running, mut outcome: Outcome) {
         self.release(serial, running);
+        self.note_outcome(running, &outcome);
+        self.joined(&outcome);
         let cost = self.cost(running);
         if matches!(running.machine, Machine::Bootstrap(_) | Machine::Refresh(_))
             && let Some(size) = self.network_size()

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{InputError, Node, Output, RequestId, Running, Serial};
-use crate::error::RequestFailure;
+use crate::error::{Fault, RequestFailure};
 use crate::event::{Event, Eviction, Rejection};
 use crate::limits::ADDRS_PER_CLAIM_MAX;
 use crate::machine::{Machine, Tag};
@@ -103,6 +103,7 @@ impl Node {
     ) -> Result<(), InputError> {
         let in_flight = self.take(request)?;
         self.network_answers();
+        self.checkup.history.request_ended(true, self.now.monotonic);
         self.emit_answered(&in_flight);
         let InFlight { owner, to, sent, .. } = in_flight;
         let peer = to.peer.clone();
@@ -174,6 +175,9 @@ impl Node {
         let in_flight = self.take(request)?;
         let peer = in_flight.to.peer;
         self.emit(Event::RequestFailed { kind: in_flight.kind, peer: peer.clone(), failure });
+        if matches!(failure.fault(), Fault::Network | Fault::Peer) && failure != RequestFailure::Unsupported {
+            self.checkup.history.request_ended(false, self.now.monotonic);
+        }
         match failure {
             RequestFailure::Unsupported => {
                 self.network_answers();

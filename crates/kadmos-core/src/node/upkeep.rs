@@ -29,6 +29,11 @@ impl Upkeep {
             (a, b) => a.or(b),
         }
     }
+
+    /// Somebody else has just begun to join again.
+    pub(super) fn postpone_rejoin(&mut self, until: Timestamp) {
+        self.rejoin_at = Some(until);
+    }
 }
 
 impl Node {
@@ -36,6 +41,7 @@ impl Node {
         if self.upkeep.refresh_at.is_none() {
             self.upkeep.refresh_at = Some(self.now.monotonic + self.config.table.refresh_interval);
             self.upkeep.rejoin_at = Some(self.now.monotonic + REJOIN_INTERVAL);
+            self.checkup.start_clock(self.now.monotonic + self.config.health.interval);
         }
     }
 
@@ -107,7 +113,7 @@ impl Node {
         self.emit(Event::BucketRefreshed { prefix_len, peers });
     }
 
-    fn launch_upkeep(&mut self, machine: Machine) {
+    pub(super) fn launch_upkeep(&mut self, machine: Machine) {
         let kind = OperationKind::Bootstrap;
         // A refresh that outlives its interval would only delay the next.
         let deadline = self.config.table.refresh_interval;

@@ -214,7 +214,8 @@ impl Publish {
         }
     }
 
-    fn key(&self) -> &Bytes {
+    /// The record's key.
+    pub(crate) fn key(&self) -> &Bytes {
         match &self.what {
             What::Provider { key } => key,
             What::Value { record } => &record.key,
@@ -243,7 +244,7 @@ impl Publish {
         }
         if walk.is_complete() {
             let prefix_len = cx.table.prefix_len(walk.target());
-            cx.emit(Effect::Refreshed { prefix_len });
+            cx.emit(Effect::Refreshed { prefix_len, answered: walk_failure(walk).is_none() });
         }
         let hops = walk.hops();
         let holders = walk.closest();

@@ -4,8 +4,10 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kadmos_core::config::{LookupConfig, ProtocolConfig, RecordConfig, TableConfig};
+use kadmos_core::config::{HealthConfig, LookupConfig, ProtocolConfig, RecordConfig, TableConfig};
 use kadmos_core::error::RequestFailure;
+use kadmos_core::event::Event;
+use kadmos_core::health::{Facts, Limits, Reachability, Tally, evaluate};
 use kadmos_core::message::{Request, Response};
 use kadmos_core::operation::SourceKind;
 use kadmos_core::record::{StoreReply, StoreRequest};
@@ -29,7 +31,7 @@ fn n(count: usize) -> NonZeroUsize {
 
 /// Fails to compile when a field is added to a configuration struct; add a [`Case`] then.
 fn fields(config: Config) -> Vec<&'static str> {
-    let Config { protocol, lookup, table, records, retry, seed: _ } = config;
+    let Config { protocol, lookup, table, records, retry, health, seed: _ } = config;
     let ProtocolConfig { name: _, message_bytes_max: _, addresses: _, mode: _ } = protocol;
     let LookupConfig {
         k: _,
@@ -57,6 +59,21 @@ fn fields(config: Config) -> Vec<&'static str> {
         trusted: _,
     } = table;
     let RecordConfig { value_age_max: _, provider_age_max: _, provider_addrs_age_max: _ } = records;
+    let HealthConfig {
+        interval: _,
+        rounds_worse: _,
+        rounds_better: _,
+        recovery: _,
+        recovery_interval: _,
+        samples_min: _,
+        table: _,
+        stale: _,
+        one_network: _,
+        lookups: _,
+        requests: _,
+        neighbourhood: _,
+        records: _,
+    } = health;
     let RetryPolicy { attempts: _, first: _, factor_percent: _, cap: _, jitter_percent: _ } = retry;
     vec![
         "protocol.name",
@@ -92,6 +109,19 @@ fn fields(config: Config) -> Vec<&'static str> {
         "retry.factor_percent",
         "retry.cap",
         "retry.jitter_percent",
+        "health.interval",
+        "health.rounds_worse",
+        "health.rounds_better",
+        "health.recovery",
+        "health.recovery_interval",
+        "health.samples_min",
+        "health.table",
+        "health.stale",
+        "health.one_network",
+        "health.lookups",
+        "health.requests",
+        "health.neighbourhood",
+        "health.records",
         "seed",
     ]
 }
@@ -144,6 +174,52 @@ fn retries(rig: &mut Rig) -> String {
         sent = next;
     }
     format!("{delays:?}")
+}
+
+/// Limits that nothing falls below.
+const LAX: Limits = Limits::new(0, 0);
+/// Limits that nothing exceeds.
+const FULL: Limits = Limits::new(100, 100);
+
+/// The level of a server a minute after it was found to be out of reach.
+fn falls_ill(rig: &mut Rig) -> String {
+    rig.advance(Duration::from_secs(30));
+    rig.input(Input::SetMode(Mode::Server));
+    rig.input(Input::SetReachability(Reachability::Unreachable));
+    rig.advance(Duration::from_secs(60));
+    format!("{:?}", rig.node.health().level())
+}
+
+/// Remedies begun within 20 minutes after most of the table was lost; nobody answers.
+fn recoveries(rig: &mut Rig) -> usize {
+    rig.advance(Duration::from_secs(30));
+    for n in 0..30 {
+        rig.input(Input::RemovePeer(peer(n).peer.id));
+    }
+    for _ in 0..40 {
+        rig.advance(Duration::from_secs(30));
+        while let Some(sent) = rig.sent.pop_front() {
+            rig.fail(&sent, RequestFailure::Overloaded); // says nothing about the peer
+        }
+    }
+    rig.events.iter().filter(|event| matches!(event, Event::RecoveryBegan { .. })).count()
+}
+
+/// What the node's limits say of a node about which nothing is well.
+fn all_bad(rig: &mut Rig) -> String {
+    let (none, all) = (Tally { count: 0, of: 100 }, Tally { count: 100, of: 100 });
+    let facts = Facts {
+        mode: Mode::Client,
+        reachability: Reachability::Unknown,
+        table: none,
+        stale: all,
+        one_network: all,
+        lookups: none,
+        requests: none,
+        neighbourhood: none,
+        records: none,
+    };
+    format!("{:?}", evaluate(&facts, &rig.node.config().health).reasons())
 }
 
 fn stored_provider(rig: &mut Rig) -> kadmos_core::record::ProviderRecord {
@@ -432,6 +508,58 @@ const CASES: &[Case] = &[
         change: |config| config.retry.jitter_percent = 50,
         observe: retries,
     },
+    Case {
+        field: "health.interval",
+        change: |config| config.health.interval = Duration::from_secs(7),
+        observe: |rig| format!("{:?}", rig.node.next_timeout()),
+    },
+    Case {
+        field: "health.rounds_worse",
+        change: |config| config.health.rounds_worse = 5,
+        observe: falls_ill,
+    },
+    Case {
+        field: "health.rounds_better",
+        change: |config| config.health.rounds_better = 5,
+        observe: |rig| {
+            let ill = falls_ill(rig);
+            rig.input(Input::SetReachability(Reachability::Reachable));
+            rig.advance(Duration::from_secs(90));
+            format!("{ill}, then {:?}", rig.node.health().level())
+        },
+    },
+    Case {
+        field: "health.recovery",
+        change: |config| config.health.recovery = false,
+        observe: |rig| format!("{}", recoveries(rig)),
+    },
+    Case {
+        field: "health.recovery_interval",
+        change: |config| config.health.recovery_interval = Duration::from_secs(30),
+        observe: |rig| format!("{}", recoveries(rig)),
+    },
+    Case {
+        field: "health.samples_min",
+        change: |config| config.health.samples_min = 1,
+        observe: |rig| {
+            closest(rig);
+            while let Some(sent) = rig.sent.pop_front() {
+                rig.fail(&sent, RequestFailure::TimedOut);
+            }
+            format!("{:?}", evaluate(&rig.node.health_facts(), &rig.node.config().health).reasons())
+        },
+    },
+    Case { field: "health.table", change: |config| config.health.table = LAX, observe: all_bad },
+    Case { field: "health.stale", change: |config| config.health.stale = FULL, observe: all_bad },
+    Case { field: "health.one_network", change: |config| config.health.one_network = FULL, observe: all_bad },
+    Case { field: "health.lookups", change: |config| config.health.lookups = LAX, observe: all_bad },
+    Case { field: "health.requests", change: |config| config.health.requests = LAX, observe: all_bad },
+    Case {
+        field: "health.neighbourhood",
+        change: |config| config.health.neighbourhood = LAX,
+        observe: all_bad,
+    },
+    Case { field: "health.records", change: |config| config.health.records = LAX, observe: all_bad },
     Case { field: "seed", change: |config| config.seed = 1, observe: retries },
 ];
 
@@ -530,6 +658,15 @@ fn values_out_of_range_are_refused_by_name() {
         ("records.value_age_max", |config| config.records.value_age_max = Duration::ZERO),
         ("records.provider_age_max", |config| config.records.provider_age_max = Duration::ZERO),
         ("retry.attempts", |config| config.retry.attempts = 0),
+        ("health.interval", |config| config.health.interval = Duration::ZERO),
+        ("health.recovery_interval", |config| config.health.recovery_interval = Duration::ZERO),
+        ("health.rounds_worse", |config| config.health.rounds_worse = 0),
+        ("health.rounds_better", |config| config.health.rounds_better = 0),
+        ("health.samples_min", |config| config.health.samples_min = 0),
+        ("health.table", |config| config.health.table = Limits::new(25, 75)),
+        ("health.stale", |config| config.health.stale = Limits::new(60, 20)),
+        ("health.one_network", |config| config.health.one_network = Limits::new(20, 101)),
+        ("health.lookups", |config| config.health.lookups = Limits::new(101, 20)),
     ] {
         let message = refusal(change, both());
         assert!(message.starts_with(field), "{field}: {message}");

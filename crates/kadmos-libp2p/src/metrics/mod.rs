@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use kadmos_core::error::{Fault, RequestFailure};
 use kadmos_core::event::{Event, Eviction, Refusal, Rejection};
+use kadmos_core::health::{Action, Code, Health, Level};
 use kadmos_core::message::MessageKind;
 use kadmos_core::operation::{OperationKind, Phase, PhaseOutcome};
 use kadmos_core::routing::TableSnapshot;
@@ -74,6 +75,9 @@ struct Inner {
     bootstrap_success: Gauge,
     buckets_refreshed: Counter,
     events_lost: Counter,
+    health: Family<Labels<1>, Gauge>,
+    health_reasons: Family<Labels<1>, Gauge>,
+    health_recoveries: Family<Labels<1>, Counter>,
     lookup_hops: Family<Labels<1>, Histogram>,
     lookup_requests: Family<Labels<1>, Histogram>,
     lookup_seconds: Family<Labels<1>, Histogram>,
@@ -148,6 +152,19 @@ impl Metrics {
         self.inner.set_mode(table.mode());
     }
 
+    /// Takes what the last health round found. Call it before encoding.
+    pub fn observe_health(&self, health: &Health) {
+        self.inner.set_health(health.level());
+        for finding in health.assessment().into_iter().flat_map(|assessment| assessment.findings()) {
+            let gauge = self.inner.health_reasons.get_or_create(&[("reason", finding.code.code())]);
+            gauge.set(match finding.level {
+                Level::Healthy => 0,
+                Level::Degraded => 1,
+                Level::Unhealthy => 2,
+            });
+        }
+    }
+
     /// Takes what the store holds. Call it before encoding.
     pub fn observe_store(&self, stats: &StoreStats) {
         set(&self.inner.store_values, stats.values);
@@ -194,6 +211,9 @@ impl Inner {
             bootstrap_success: Gauge::default(),
             buckets_refreshed: Counter::default(),
             events_lost: Counter::default(),
+            health: Family::default(),
+            health_reasons: Family::default(),
+            health_recoveries: Family::default(),
             lookup_hops: Family::new_with_constructor(hop_buckets),
             lookup_requests: Family::new_with_constructor(request_buckets),
             lookup_seconds: Family::new_with_constructor(lookup_buckets),
@@ -230,6 +250,9 @@ impl Inner {
         }
         register! {
             mode: "mode", "1 for the mode the node is in";
+            health: "health", "1 for the state of health the node is in";
+            health_reasons: "health_reason", "Whether a health rule finds something: 1 degraded, 2 unhealthy";
+            health_recoveries: "health_recoveries", "Remedies that the node began by itself";
             bootstrap_success: "bootstrap_last_success_timestamp_seconds", "When joining the network last succeeded";
             bootstrap_phases: "bootstrap_phases", "Phases of joining the network that ended";
             table_peers: "routing_table_peers", "Peers in the routing table";
@@ -264,6 +287,13 @@ impl Inner {
     fn begin(&self) {
         for mode in [Mode::Client, Mode::Server] {
             let _ = self.mode.get_or_create(&[("mode", mode_label(mode))]);
+        }
+        self.set_health(Level::Unhealthy); // it knows nobody yet
+        for code in Code::ALL {
+            let _ = self.health_reasons.get_or_create(&[("reason", code.code())]);
+        }
+        for action in Action::ALL {
+            let _ = self.health_recoveries.get_or_create(&[("action", action.label())]);
         }
         for prefix_len in 0..=BUCKET_GROUPS {
             let _ = self.table_peers.get_or_create(&[("bucket_group", bucket_group(prefix_len))]);
@@ -355,12 +385,22 @@ impl Inner {
             Event::OutageSuspected { .. } => _ = self.outages_suspected.inc(),
             Event::OutageOver { .. } => _ = self.outages_over.inc(),
             Event::ModeChanged { mode } => self.set_mode(*mode),
+            Event::HealthChanged { level, .. } => self.set_health(*level),
+            Event::RecoveryBegan { action, .. } => {
+                self.health_recoveries.get_or_create(&[("action", action.label())]).inc();
+            }
             Event::Refused { code, .. } => {
                 self.rejected.get_or_create(&[("reason", code.code())]).inc();
             }
             _ => return false,
         }
         true
+    }
+
+    fn set_health(&self, level: Level) {
+        for other in Level::ALL {
+            self.health.get_or_create(&[("state", other.label())]).set(i64::from(other == level));
+        }
     }
 
     fn set_mode(&self, mode: Mode) {

@@ -69,6 +69,12 @@ fn every_event() -> Vec<Event> {
     for mode in [Mode::Client, Mode::Server] {
         events.push(Event::ModeChanged { mode });
     }
+    for level in [Level::Degraded, Level::Healthy] {
+        events.push(Event::HealthChanged { level, reasons: Vec::new() });
+    }
+    for action in Action::ALL {
+        events.push(Event::RecoveryBegan { action, code: Code::TableSmall });
+    }
     for code in Refusal::ALL {
         events.push(Event::Refused { peer: peer.clone(), code });
     }
@@ -219,6 +225,9 @@ fn events_are_counted_under_their_labels() {
         (r#"kadmos_mode{mode="server"}"#, 1.0),
         (r#"kadmos_rejected_total{reason="invalid_record"}"#, 1.0),
         ("kadmos_routing_table_refreshes_total", 1.0),
+        (r#"kadmos_health{state="healthy"}"#, 1.0),
+        (r#"kadmos_health{state="unhealthy"}"#, 0.0),
+        (r#"kadmos_health_recoveries_total{action="rejoin"}"#, 1.0),
     ] {
         assert_eq!(sample(&page, name), value, "{name}");
     }
@@ -326,20 +335,26 @@ fn both_text_formats_have_the_same_samples() {
     }
 }
 
-/// `docs/codes.md`: a heading `### code` for each refusal and rejection, and what happened, whose fault it is, what to do.
-#[test]
-fn every_refusal_has_its_paragraph() {
+/// The paragraphs of `docs/codes.md` under the heading `part`, by code.
+fn paragraphs(part: &str) -> BTreeMap<String, String> {
     let doc = doc("codes.md");
-    let mut paragraphs = BTreeMap::new();
+    let (_, doc) = doc.split_once(&format!("\n## {part}\n")).unwrap_or_else(|| panic!("{part} is missing"));
+    let doc = doc.split("\n## ").next().unwrap();
+    let mut found = BTreeMap::new();
     for section in doc.split("\n### ").skip(1) {
         let (code, text) = section.split_once('\n').unwrap();
-        let text = text.split("\n## ").next().unwrap().trim();
-        assert_eq!(paragraphs.insert(code.trim_matches('`'), text), None, "{code} has two paragraphs");
+        let earlier = found.insert(code.trim_matches('`').to_owned(), text.trim().to_owned());
+        assert_eq!(earlier, None, "{code} has two paragraphs");
     }
-    let rejections = Rejection::ALL.map(Rejection::label);
-    for code in Refusal::ALL.map(Refusal::code).into_iter().chain(rejections) {
+    found
+}
+
+/// A heading `### code` for each, and in each text all of `parts`; and none for a code that does not exist.
+fn check_paragraphs(part: &str, codes: impl IntoIterator<Item = &'static str>, parts: [&str; 3]) {
+    let mut paragraphs = paragraphs(part);
+    for code in codes {
         let text = paragraphs.remove(code).unwrap_or_else(|| panic!("docs/codes.md lacks {code}"));
-        for part in ["**What happened.**", "**Whose fault.**", "**What to do.**"] {
+        for part in parts {
             let (_, rest) = text.split_once(part).unwrap_or_else(|| panic!("{code}: {part} is missing"));
             let rest = rest.split("**").next().unwrap_or_default();
             assert!(rest.trim().len() > 7, "{code}: {part} says nothing");
@@ -360,4 +375,39 @@ fn the_mode_of_two_realms_is_that_of_the_wide_one() {
         futures::executor::block_on(metrics.follow(Events::new(Some(receiver), only)));
         assert_eq!(sample(&metrics.encode(), r#"kadmos_mode{mode="server"}"#), server, "{only:?}");
     }
+}
+
+#[test]
+fn every_refusal_has_its_paragraph() {
+    let parts = ["**What happened.**", "**Whose fault.**", "**What to do.**"];
+    check_paragraphs("Refusals", Refusal::ALL.map(Refusal::code), parts);
+    check_paragraphs("Rejections", Rejection::ALL.map(Rejection::label), parts);
+}
+
+#[test]
+fn every_reason_of_ill_health_has_its_paragraph() {
+    let parts = ["**What it means.**", "**What the node does.**", "**What to do.**"];
+    check_paragraphs("Health", Code::ALL.map(Code::code), parts);
+}
+
+/// The number of each finding is told by the gauge until the next look.
+#[test]
+fn reasons_are_those_of_the_last_round() {
+    let metrics = metrics();
+    let mut node = kadmos_core::Node::new(
+        Peer::new(PeerId::from_digest([9; 32])),
+        kadmos_core::Config::private("/test/1"),
+        Arc::default(),
+    )
+    .unwrap();
+    let at = |secs| Now { monotonic: Timestamp::from_millis(secs * 1_000), unix: UnixTime::from_secs(secs) };
+    for secs in [0, 60] {
+        node.handle_input(at(secs), kadmos_core::Input::Timeout).unwrap();
+        while node.poll_output().is_some() {}
+    }
+    metrics.observe_health(node.health());
+    let page = metrics.encode();
+    assert_eq!(sample(&page, r#"kadmos_health_reason{reason="table_small"}"#), 2.0);
+    assert_eq!(sample(&page, r#"kadmos_health_reason{reason="table_stale"}"#), 0.0);
+    assert_eq!(sample(&page, r#"kadmos_health{state="unhealthy"}"#), 1.0);
 }
