@@ -31,7 +31,7 @@ use crate::operations::Operations;
 use crate::own_addrs::OwnAddrs;
 use crate::peers::{Effect, Peers};
 use crate::realm::{Realm, RequestKey, is_local};
-use crate::results::Load;
+use crate::results::{HealthReport, Load};
 use crate::shared::{Counters, STORE_OPERATIONS_MAX, SessionLimits, Shared};
 
 mod realm;
@@ -351,6 +351,13 @@ impl Behaviour {
             Command::Load(reply) => {
                 let _ = reply.send(self.load());
             }
+            Command::Health { realm, reply } => {
+                if let Some(RealmNode { node, shared, .. }) = self.realms.iter().find(|node| node.realm() == realm) {
+                    let health = node.health().clone();
+                    let lasts = shared.now().monotonic.since(health.since());
+                    let _ = reply.send(HealthReport { health, lasts, reachability: node.reachability() });
+                }
+            }
             Command::NetworkSize { realm, reply } => {
                 if let Some(node) = self.realms.iter().find(|node| node.realm() == realm) {
                     let _ = reply.send(node.node.network_size());
@@ -373,16 +380,20 @@ impl Behaviour {
             Change::SourceLookup { kind, began: false } => self.feed(realm, Input::SourceLookupEnded(kind)),
             Change::AddPeer(peer) => self.feed(realm, Input::AddPeer(peer)),
             Change::RemovePeer(peer) => self.feed(realm, Input::RemovePeer(peer)),
-            Change::SetMode(mode) => {
-                self.feed(realm, Input::SetMode(mode));
-                let Some(node) = self.realms.iter_mut().find(|node| node.realm() == realm) else { return };
-                node.publish();
-                if std::mem::replace(&mut node.mode, mode) != mode {
-                    self.peers.notify_all(|| ToHandler::SetMode { realm, mode });
-                    self.pump();
-                }
-            }
+            // After a drain handlers are told again: what is left of their streams ends.
+            Change::SetMode(mode) => self.set_mode(realm, mode, || ToHandler::SetMode { realm, mode }),
+            Change::SetReachability(reachability) => self.feed(realm, Input::SetReachability(reachability)),
+            Change::Drain => self.set_mode(realm, Mode::Client, || ToHandler::Drain { realm }),
         }
+    }
+
+    fn set_mode(&mut self, realm: Realm, mode: Mode, event: impl Fn() -> ToHandler) {
+        self.feed(realm, Input::SetMode(mode));
+        let Some(node) = self.realms.iter_mut().find(|node| node.realm() == realm) else { return };
+        node.publish();
+        node.mode = mode;
+        self.peers.notify_all(event);
+        self.pump();
     }
 
     /// Does one thing that is due; tells whether there was one. Registers the task for everything that is not.

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 
+use kadmos_core::health::Reachability;
 use kadmos_core::operation::{Cost, SourceKind};
 use kadmos_core::routing::TableSnapshot;
 use kadmos_core::{Mode, NetworkSize, Operation, OperationOptions, Outcome, PeerId, PeerInfo, Update};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::realm::Realm;
-use crate::results::Load;
+use crate::results::{HealthReport, Load};
 
 /// Commands on their way to the behaviour; a handle that sends one more waits. Each is taken in microseconds.
 pub(crate) const COMMANDS_MAX: usize = 256;
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Change { realm: Realm, change: Change, done: oneshot::Sender<()> },
     /// Tell what the node is busy with.
     Load(oneshot::Sender<Load>),
+    /// Tell how well the node is.
+    Health { realm: Realm, reply: oneshot::Sender<HealthReport> },
     /// Tell how large the network is.
     NetworkSize { realm: Realm, reply: oneshot::Sender<Option<NetworkSize>> },
     /// Tell the table as it is now.
@@ -36,6 +39,9 @@ pub(crate) enum Change {
     AddPeer(PeerInfo),
     RemovePeer(PeerId),
     SetMode(Mode),
+    SetReachability(Reachability),
+    /// To client mode; requests of peers that were read are still answered.
+    Drain,
 }
 
 /// Where an operation's updates go.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_timer::Delay;
 use kadmos_core::error::OperationError;
+use kadmos_core::health::Reachability;
 use kadmos_core::operation::{Bootstrapped, OperationKind, SourceKind};
 use kadmos_core::routing::TableSnapshot;
 use kadmos_core::{Event, Mode, NetworkSize, Operation, OperationOptions, Outcome, Realm};
@@ -21,7 +23,7 @@ use crate::error::{
 use crate::events::Events;
 use crate::merge::{add_addrs, better, both_or_one};
 use crate::realm::is_local;
-use crate::results::{ClosestPeers, FoundValue, Load, PublishReport};
+use crate::results::{ClosestPeers, Drained, FoundValue, HealthReport, Load, PublishReport};
 use crate::shared::{Counters, Shared};
 use crate::streams::{Call, PROVIDERS_UNREAD_MAX, Providers, VALUES_UNREAD_MAX, Values};
 
@@ -56,6 +58,9 @@ pub struct Dht {
     /// The local realm, if this handle is for both.
     lan: Option<Arc<Shared>>,
 }
+
+/// How often a drain looks whether it is done.
+const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Runs an operation to its end and takes the result out of the outcome.
 macro_rules! run {
@@ -263,6 +268,16 @@ impl Dht {
         table.await.map_err(|_| OperationError::Closed)
     }
 
+    /// How well the node is, and why. `docs/codes.md` has a paragraph for each reason. Of a handle for both realms, the
+    /// wide one's.
+    ///
+    /// Errors: [`OperationError::Closed`].
+    pub async fn health(&self) -> Result<HealthReport, OperationError> {
+        let (sender, health) = oneshot::channel();
+        self.command(Command::Health { realm: self.shared.realm, reply: sender }).await?;
+        health.await.map_err(|_| OperationError::Closed)
+    }
+
     /// What the node is busy with.
     ///
     /// Errors: [`OperationError::Closed`].
@@ -295,6 +310,32 @@ impl Dht {
             self.change(realm, Change::SetMode(mode)).await?;
         }
         Ok(())
+    }
+
+    /// Tells the node what is known of whether others can open connections to it, for its health.
+    ///
+    /// Errors: [`OperationError::Closed`].
+    pub async fn set_reachability(&self, reachability: Reachability) -> Result<(), OperationError> {
+        self.change(self.shared.realm, Change::SetReachability(reachability)).await
+    }
+
+    /// Ends serving without cutting anybody off: at once no new request is taken, connected peers are told that the
+    /// node is a client now, and requests that were read are still answered. Returns when all are, or after `deadline`,
+    /// when the rest is reset. The node stays a client; its own operations are not affected.
+    ///
+    /// Errors: [`OperationError::Closed`].
+    pub async fn drain(&self, deadline: Duration) -> Result<Drained, OperationError> {
+        for realm in self.realms() {
+            self.change(realm, Change::Drain).await?;
+        }
+        let began = self.shared.now().monotonic;
+        // Streams end in the tasks of their connections, which tell nobody; the count is one word.
+        while self.counters().inbound_streams() > 0 && self.shared.now().monotonic.since(began) < deadline {
+            Delay::new(DRAIN_LOOK_INTERVAL.min(deadline)).await;
+        }
+        let cut_off = self.counters().inbound_streams();
+        self.set_mode(Mode::Client).await?;
+        Ok(Drained { cut_off })
     }
 
     /// Remembers peers to join the network through, in addition to earlier ones. Ids that no peer can have are left

@@ -44,6 +44,6 @@ pub use convert::{PeerAddrs, PeerAddrsError};
 pub use dht::Dht;
 pub use events::Events;
 pub use realm::{Realm, RequestKey};
-pub use results::{ClosestPeers, FoundValue, Load, PublishReport, ValueFrom};
+pub use results::{ClosestPeers, Drained, FoundValue, HealthReport, Load, PublishReport, ValueFrom};
 pub use shared::{Counters, SessionLimits};
 pub use streams::{Providers, Values};

@@ -1,7 +1,10 @@
 //! What operations give, with libp2p's peer ids and addresses.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use kadmos_core::error::RequestFailure;
+use kadmos_core::health::{Health, Reachability};
 use kadmos_core::{operation, record};
 use libp2p_identity::PeerId;
 
@@ -24,6 +27,24 @@ pub struct Load {
     pub operations: usize,
     /// Requests to peers, the node's own among them.
     pub requests: usize,
+}
+
+/// How well a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthReport {
+    /// The state, and what the last round of the rules found.
+    pub health: Health,
+    /// For how long the state has been what it is.
+    pub lasts: Duration,
+    /// What is known of how others reach this node.
+    pub reachability: Reachability,
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Streams of peers that were reset in the middle of a request, because the time was up.
+    pub cut_off: usize,
 }
 
 /// A value and who had it.

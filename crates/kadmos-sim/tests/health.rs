@@ -61,11 +61,11 @@ fn only(config: &mut Config, keep: impl FnOnce(&mut HealthConfig, &HealthConfig)
     keep(health, &usual);
 }
 
-/// Goal: no alarm where nothing is wrong. Method: worlds of several sizes, with clients, for three hours; every node
+/// Goal: no alarm where nothing is wrong. Method: worlds of several sizes, with clients, for an hour; every node
 /// is healthy within a minute of its join, and stays so, and nobody begins a remedy.
 #[test]
 fn healthy_world_is_healthy_everywhere() {
-    for (nodes, clients) in [(2, 0), (5, 1), (60, 3)] {
+    for (nodes, clients) in [(2, 0), (5, 1), (40, 3)] {
         let mut world =
             World::builder().nodes(nodes).clients(clients).bootstrap(2).seed(11).build().expect("sound");
         assert!(world.run_until_idle(MINUTE));
@@ -74,7 +74,7 @@ fn healthy_world_is_healthy_everywhere() {
             assert_eq!(level(&world, node), Level::Healthy, "{node} of {nodes}: {:?}", codes(&world, node));
         }
         let seen = watch(&mut world);
-        world.run(180 * MINUTE);
+        world.run(60 * MINUTE);
         assert!(seen.borrow().is_empty(), "{nodes}: {:?}", seen.borrow());
         assert_eq!(world.violations(), [""; 0]);
     }
@@ -100,7 +100,7 @@ fn cut_off_node_becomes_unhealthy_and_well_again() {
     assert_eq!(level(&world, n(7)), Level::Healthy, "{:?}", codes(&world, n(7)));
 }
 
-/// Goal: rejoin helps. Method: a node loses its whole table while it is cut off; upkeep's own rejoin is off.
+/// Goal: rejoin helps. Method: a node loses its whole table; upkeep's own rejoin and all refreshes are off.
 #[test]
 fn rejoin_brings_an_empty_table_back() {
     let peers = |recovery: bool| {
@@ -108,6 +108,7 @@ fn rejoin_brings_an_empty_table_back() {
             only(config, |health, usual| health.table = usual.table);
             config.health.recovery = recovery;
             config.table.peers_min = 0;
+            config.table.refresh_interval = 600 * MINUTE; // nobody else's refresh finds the node meanwhile
         });
         let mut world = world.build().expect("sound");
         assert!(world.run_until_idle(MINUTE));
@@ -226,6 +227,7 @@ fn advice_to_republish_saves_a_record() {
         if recovery {
             assert_eq!(level(&world, n(7)), Level::Healthy, "{:?}", codes(&world, n(7)));
         }
+        world.stop(n(7)); // its own store has the value whatever happens
         let id = world.start_operation(n(8), Operation::GetValue { key, quorum: None });
         assert!(world.run_until_idle(2 * MINUTE));
         let report = world.take_operation(id).expect("it has ended");
@@ -234,20 +236,20 @@ fn advice_to_republish_saves_a_record() {
     assert!(!found(false) && found(true));
 }
 
-/// Goal: remedies are bounded. Method: a node is cut off for a day; joins again at most every 8 minutes or so, plus
-/// upkeep's.
+/// Goal: remedies are bounded. Method: a node is cut off for six hours; each is begun every 8 minutes at most, once
+/// it has not helped three times.
 #[test]
 fn remedies_are_begun_rarely() {
-    let mut world = World::builder().nodes(20).seed(17).build().expect("sound");
+    let mut world = World::builder().nodes(8).seed(17).build().expect("sound");
     assert!(world.run_until_idle(MINUTE));
     let others: Vec<_> = world.nodes().filter(|node| *node != n(7)).collect();
     world.partition(&[n(7)], &others);
     let seen = watch(&mut world);
-    world.run(24 * 60 * MINUTE);
+    world.run(6 * 60 * MINUTE);
     let began = actions(&seen, n(7));
     for action in Action::ALL {
         let times = began.iter().filter(|it| **it == action).count();
-        assert!(times <= 24 * 60 / 8 + 3, "{action:?} {times} times");
+        assert!(times <= 6 * 60 / 8 + 3, "{action:?} {times} times");
     }
     assert!(began.contains(&Action::Rejoin));
 }

@@ -41,6 +41,11 @@ impl Node {
         &self.checkup.health
     }
 
+    /// What the driver last told of how others reach the node.
+    pub fn reachability(&self) -> Reachability {
+        self.checkup.reachability
+    }
+
     /// What the health rules look at, as of now. Cost: O(table size).
     pub fn health_facts(&self) -> Facts {
         let now = self.now.monotonic;

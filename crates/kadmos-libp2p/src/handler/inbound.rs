@@ -47,6 +47,8 @@ struct Accepted<S> {
     /// Of the realm whose protocol was negotiated.
     shared: Arc<Shared>,
     stream: InStream<S>,
+    /// Whether it ends once nothing that it has read waits for an answer.
+    draining: bool,
 }
 
 #[derive(Debug)]
@@ -117,12 +119,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             began: now,
             _gauge: shared.counters.inbound_stream(),
         };
-        self.streams.push(Accepted { shared: Arc::clone(shared), stream });
+        self.streams.push(Accepted { shared: Arc::clone(shared), stream, draining: false });
     }
 
     /// Resets all streams of a realm: we no longer serve in it.
     pub(super) fn stop(&mut self, realm: Realm) {
-        self.streams.retain(|accepted| accepted.shared.realm != realm);
+        self.streams.retain(|accepted| {
+            let stays = accepted.shared.realm != realm;
+            if !stays {
+                accepted.shared.counters.refused(Refusal::NotServing);
+            }
+            stays
+        });
+    }
+
+    /// Resets each stream of a realm as soon as nothing that it has read waits for an answer.
+    pub(super) fn drain(&mut self, realm: Realm) {
+        let concerned = self.streams.iter_mut().filter(|accepted| accepted.shared.realm == realm);
+        concerned.for_each(|accepted| accepted.draining = true);
     }
 
     /// Drives all streams. `scratch` is a read buffer without meaning between calls; limits and counters are the same
@@ -130,9 +144,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Now, scratch: &mut [u8], limits: &Shared) {
         let mut index = 0;
         while index < self.streams.len() {
-            let Accepted { shared, stream } = &mut self.streams[index];
+            let Accepted { shared, stream, draining } = &mut self.streams[index];
             let mut turn = Turn {
                 now,
+                draining: *draining,
                 scratch: &mut *scratch,
                 shared,
                 budget: &mut self.budget,
@@ -186,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
 /// What a stream needs of its connection for one poll.
 struct Turn<'a> {
     now: Now,
+    draining: bool,
     scratch: &'a mut [u8],
     shared: &'a Arc<Shared>,
     budget: &'a mut PeerBudget,
@@ -196,6 +212,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
     fn poll(&mut self, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> Poll<End> {
         let mut served = 0;
         loop {
+            if turn.draining && matches!(self.state, State::Reading) {
+                return Poll::Ready(End::Refused(Refusal::NotServing));
+            }
             match self.step(cx, turn) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(end)) => return Poll::Ready(end),

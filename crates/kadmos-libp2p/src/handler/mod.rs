@@ -58,6 +58,11 @@ pub enum ToHandler {
         /// Whether to serve.
         mode: Mode,
     },
+    /// Stop serving, but answer what was read.
+    Drain {
+        /// In which realm.
+        realm: Realm,
+    },
 }
 
 /// What a handler tells the behaviour.
@@ -239,6 +244,12 @@ impl ConnectionHandler for Handler {
                     if mode == Mode::Client {
                         self.server.stop(realm);
                     }
+                }
+            }
+            ToHandler::Drain { realm } => {
+                if let Some(part) = self.part_mut(realm) {
+                    part.mode = Mode::Client;
+                    self.server.drain(realm);
                 }
             }
         }

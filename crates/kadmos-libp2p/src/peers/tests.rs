@@ -40,6 +40,7 @@ fn effects(peers: &mut Peers) -> (Vec<String>, Vec<ConnectionId>) {
             Effect::Notify { event: ToHandler::Send(request), .. } => format!("send {}", request.key.id.0),
             Effect::Notify { event: ToHandler::Cancel(request), .. } => format!("cancel {}", request.id.0),
             Effect::Notify { event: ToHandler::SetMode { mode, .. }, .. } => format!("{mode:?}"),
+            Effect::Notify { event: ToHandler::Drain { .. }, .. } => "drain".to_owned(),
             Effect::Failed { request, failure } => format!("{} {}", request.id.0, failure.label()),
         });
     }

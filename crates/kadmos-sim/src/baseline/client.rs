@@ -288,6 +288,7 @@ impl Client {
                     self.outputs.push_back(Output::TableChanged { urgent: false });
                 }
             }
+            Input::SetReachability(_) => {} // it has no notion of its health
             Input::Connected { peer, .. } => self.connected(peer),
             Input::NetworkChanged => {} // what the modelled clients do then is not modelled
             Input::Disconnected(id) => {

@@ -374,6 +374,32 @@ fn streams_are_bounded() {
     rig.server.stop(Realm::Wan);
     assert_eq!(rig.shared.counters.inbound_streams(), 0);
     assert!(remotes[8].sees_reset());
+    assert_eq!(rig.refusals(Refusal::NotServing), INBOUND_STREAMS_MAX as u64);
+}
+
+#[test]
+fn a_drain_answers_what_was_read_and_nothing_more() {
+    let mut rig = Rig::new();
+    let (idle, slow) = (rig.open(), rig.open_with(3));
+    slow.write(&find_self().repeat(2));
+    rig.run();
+    rig.server.drain(Realm::Wan);
+    rig.run();
+    assert!(idle.sees_reset() && !slow.sees_reset(), "one waits for nothing, the other for its answer");
+    let mut answer = Vec::new();
+    for _ in 0..1_000 {
+        answer.extend(slow.read());
+        rig.run();
+    }
+    assert!(slow.sees_reset());
+    assert_eq!(rig.shared.counters.requests_served(MessageKind::FindNode), 1, "the second was not begun");
+    let mut frames = FrameReader::new(4 << 20);
+    assert!(matches!(frames.read(&mut answer.as_slice()), Ok(Some(_))), "{answer:?}");
+    assert_eq!((rig.refusals(Refusal::NotServing), rig.shared.counters.inbound_streams()), (2, 0));
+    let again = rig.open();
+    again.write(&find_self());
+    rig.run();
+    assert!(!again.read().is_empty(), "serving may begin again");
 }
 
 #[test]
