@@ -386,7 +386,9 @@ pub enum ConfigError {
         max: usize,
     },
     /// Limits of a health rule that are no percentages, or not in order.
-    #[error("{field}: read {degraded} and {unhealthy}, expected two percentages up to 100, {expected} than the second")]
+    #[error(
+        "{field}: read {degraded} and {unhealthy}, expected two percentages up to 100, {expected} than the second"
+    )]
     Limits {
         /// The field.
         field: &'static str,
