@@ -20,6 +20,15 @@ Exit codes:
 Data goes to standard output, everything else to standard error. With --json every line of output
 is one JSON object whose \"schema\" names its form and version.";
 
+const STATUS_HELP: &str = "\
+Examples:
+  kadmos status
+  kadmos status --json | jq .reasons
+  kadmos status > /dev/null || alert        exit code 0 healthy, 1 degraded or unhealthy, 5 no daemon
+
+Each reason has a code; what it means, what the node does about it and what you can do is in
+docs/codes.md.";
+
 /// The libp2p / IPFS Kademlia DHT: daemon, command line and simulator.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kadmos", version, after_help = EXIT_CODES, max_term_width = 100, disable_help_subcommand = true)]
@@ -88,6 +97,11 @@ pub(crate) enum Command {
     Ping(Ping),
     /// Show who this node is and where it listens
     Id,
+    /// Show how well the daemon is, why, its table, connections and records
+    #[command(after_help = STATUS_HELP)]
+    Status,
+    /// Let the daemon finish what others have asked it for, and end
+    Drain(Drain),
     /// Make, show or import this node's private key
     #[command(subcommand)]
     Key(Key),
@@ -96,6 +110,21 @@ pub(crate) enum Command {
     /// Run networks of thousands of nodes in virtual time
     #[command(subcommand)]
     Sim(Sim),
+}
+
+/// `kadmos drain`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kadmos drain                   answer what was asked, at most 10 s, then end the daemon
+  kadmos drain --deadline 1m
+
+From then on the daemon takes no new request of other nodes, tells those connected that it is a
+client, and ends once what it has read is answered. The daemon's exit code is 0.")]
+pub(crate) struct Drain {
+    /// Requests that take longer are cut off
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(crate) deadline: Span,
 }
 
 /// `kadmos serve`

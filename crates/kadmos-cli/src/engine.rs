@@ -1,7 +1,7 @@
 //! Runs requests on a node: the daemon's, or one that lives as long as the command.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use kadmos::{ConnectError, Dht, Mode, Node, PeerAddrs, PublishReport};
@@ -20,12 +20,15 @@ use crate::protocol::{
     ClosestPeer, Event, FailedPeer, IpnsMeaning, Meaning, NodeInfo, PeerEntry, Pong, Published, Request,
     Value,
 };
+use crate::status::Status;
 
 /// Time for what has no deadline of its own, such as a ping, past the time that was asked for; the node's own
 /// deadline then ends an operation first, with a better sentence.
 const GRACE: Duration = Duration::from_millis(500);
 /// A dial that takes longer has failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest drain: whoever has not taken an answer by then will not.
+const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// Time from one ping to the next.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,21 @@ pub(crate) struct Engine {
     /// Of a daemon: whether its first attempt to join has ended, well or not. `None` for a node that was joined
     /// before it is asked.
     pub(crate) joined: Option<watch::Receiver<bool>>,
+    /// What only a daemon is told and can do.
+    pub(crate) daemon: Option<DaemonSide>,
+}
+
+/// What only a daemon is told and can do.
+#[derive(Clone, Debug)]
+pub(crate) struct DaemonSide {
+    /// When it was started.
+    pub(crate) began: Instant,
+    /// `client`, `server` or `auto`.
+    pub(crate) mode_setting: &'static str,
+    /// Peers that a bucket holds.
+    pub(crate) bucket_size: usize,
+    /// Ends the daemon when it is set.
+    pub(crate) end: watch::Sender<bool>,
 }
 
 impl Engine {
@@ -85,6 +103,23 @@ impl Engine {
     ) -> Result<(), Failure> {
         match request {
             Request::Id {} => send(events, Event::Node(self.info())).await,
+            Request::Status {} => {
+                let daemon = self.daemon()?;
+                let DaemonSide { began, mode_setting, bucket_size, .. } = daemon;
+                let status =
+                    Status::of(&self.node, &self.protocol, *bucket_size, mode_setting, *began).await?;
+                send(events, Event::Status(Box::new(status))).await
+            }
+            Request::Drain { deadline_seconds } => {
+                let daemon = self.daemon()?;
+                let deadline = Duration::try_from_secs_f64(*deadline_seconds).map_err(|_| {
+                    Failure::usage(format_args!("deadline_seconds: read {deadline_seconds}, expected a time"))
+                })?;
+                let drained = dht.drain(deadline.min(DRAIN_MAX)).await.map_err(Failure::shutdown)?;
+                let sent = send(events, Event::Drained { cut_off: drained.cut_off }).await;
+                daemon.end.send_replace(true);
+                sent
+            }
             Request::FindPeer { peer } => {
                 let peer: PeerRef = parsed(peer)?;
                 let found = dht.find_peer(peer.id).await?;
@@ -108,6 +143,10 @@ impl Engine {
             Request::Closest { key } => closest(dht, key, events).await,
             Request::Ping { peer, count } => self.ping(dht, peer, *count, events).await,
         }
+    }
+
+    fn daemon(&self) -> Result<&DaemonSide, Failure> {
+        self.daemon.as_ref().ok_or_else(no_daemon)
     }
 
     fn info(&self) -> NodeInfo {
@@ -176,10 +215,15 @@ impl Engine {
 /// Whether a request needs somebody to ask; the others name whom to reach, or nobody.
 fn asks_peers(request: &Request) -> bool {
     match request {
-        Request::Id {} => false,
+        Request::Id {} | Request::Status {} | Request::Drain { .. } => false,
         Request::Ping { peer, .. } => parsed::<PeerRef>(peer).is_ok_and(|peer| peer.addr.is_none()),
         _ => true,
     }
+}
+
+/// For what only a daemon can do.
+pub(crate) fn no_daemon() -> Failure {
+    Failure::new(Exit::Unreachable, "no daemon runs on this data directory; start one with `kadmos serve`")
 }
 
 /// Gives `work` this long.

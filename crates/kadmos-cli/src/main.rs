@@ -10,6 +10,7 @@ mod decode;
 mod devnet;
 mod engine;
 mod exit;
+mod file_limit;
 mod identity;
 mod join;
 mod lines;
@@ -18,6 +19,7 @@ mod parse;
 mod preflight;
 mod protocol;
 mod remembered;
+mod status;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -95,6 +97,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
 async fn ask(command: Command, global: &Global, home: &DataDir, output: &mut Output) -> Result<(), Failure> {
     let (request, need) = match command {
         Command::Id => return commands::network::id(global, home, output).await,
+        Command::Status => return commands::network::status(global, home, output).await,
+        Command::Drain(args) => {
+            let request = Request::Drain { deadline_seconds: args.deadline.0.as_secs_f64() };
+            return commands::network::ask_daemon(request, global, home, output).await;
+        }
         Command::Provide(args) => return commands::network::provide(args, global, home, output).await,
         Command::Put(args) => return commands::put::run(args, global, home, output).await,
         Command::FindPeer(args) => (Request::FindPeer { peer: args.peer.text }, Need::Peers),

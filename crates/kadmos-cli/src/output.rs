@@ -76,6 +76,9 @@ impl<W: Write> Output<W> {
         }
         self.print(event, |to, style| match event {
             Event::Node(node) => write_node(to, node),
+            Event::Status(status) => crate::status::write(to, status),
+            Event::Drained { cut_off: 0 } => writeln!(to, "drained: every request was answered"),
+            Event::Drained { cut_off } => writeln!(to, "drained: {cut_off} streams were cut off"),
             Event::Peer(peer) => write_dialable(to, peer),
             Event::Provider(peer) => write_peer(to, style, &peer.id, &peer.addrs),
             Event::ClosestPeer(peer) => write_closest(to, style, peer),

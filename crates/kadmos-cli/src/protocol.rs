@@ -8,6 +8,7 @@ use libp2p_core::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
+use crate::status::Status;
 
 /// Longest line on the socket, either way. A value of 64 KiB is 86 KiB in base64; a provider has at most 8 KiB of
 /// addresses, and a report on k peers some 10 KiB.
@@ -35,11 +36,18 @@ pub(crate) enum RequestSchema {
 }
 
 /// Something to do on the network. Text is in the forms that the command line takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Request {
     /// Who the node is; answered with [`Event::Node`].
     Id {},
+    /// How well the node is; answered with [`Event::Status`].
+    Status {},
+    /// End serving, then the daemon; answered with [`Event::Drained`].
+    Drain {
+        /// Requests of others that take longer are cut off.
+        deadline_seconds: f64,
+    },
     /// Answered with one [`Event::Peer`].
     FindPeer {
         /// Whom.
@@ -93,6 +101,15 @@ pub(crate) enum Event {
     /// Of [`Request::Id`].
     #[serde(rename = "kadmos.node/1")]
     Node(NodeInfo),
+    /// Of [`Request::Status`].
+    #[serde(rename = "kadmos.status/1")]
+    Status(Box<Status>),
+    /// Of [`Request::Drain`].
+    #[serde(rename = "kadmos.drained/1")]
+    Drained {
+        /// Streams of others that were cut off.
+        cut_off: usize,
+    },
     /// Of [`Request::FindPeer`].
     #[serde(rename = "kadmos.peer/1")]
     Peer(PeerEntry),

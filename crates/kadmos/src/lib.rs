@@ -56,8 +56,8 @@ pub use kadmos_libp2p::error::{
 };
 pub use kadmos_libp2p::metrics::{self, Metrics};
 pub use kadmos_libp2p::{
-    Behaviour, BehaviourEvent, Clock, ClosestPeers, Counters, Dht, Events, FoundValue, Load, PeerAddrs,
-    PeerAddrsError, Providers, PublishReport, Realm, SessionLimits, ValueFrom, Values,
+    Behaviour, BehaviourEvent, Clock, ClosestPeers, Counters, Dht, Drained, Events, FoundValue, HealthReport,
+    Load, PeerAddrs, PeerAddrsError, Providers, PublishReport, Realm, SessionLimits, ValueFrom, Values,
 };
 pub use kadmos_records::{amino_validators, ipns, pk};
 pub use kadmos_store::{MemoryLimits, MemoryStore, Store};

@@ -115,6 +115,10 @@ impl Node {
     /// Errors: [`StoreError`] when the store cannot tell how much it holds.
     pub async fn scrape(&self) -> Result<String, StoreError> {
         self.metrics.observe_table(&self.dht.table_now());
+        // A node that has shut down has no health to look at.
+        if let Ok(report) = self.dht.health().await {
+            self.metrics.observe_health(&report.health);
+        }
         self.metrics.observe_store(&self.dht.store().stats().await?);
         Ok(self.metrics.encode())
     }

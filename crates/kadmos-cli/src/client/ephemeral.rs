@@ -48,7 +48,7 @@ impl Ephemeral {
             builder = builder.listen(addr);
         }
         let node = builder.start().await?;
-        let engine = Engine { node, protocol: protocol.clone(), key_type, joined: None };
+        let engine = Engine { node, protocol: protocol.clone(), key_type, joined: None, daemon: None };
         if need != Need::Node {
             let mut sources = join::by_peer(&settings.bootstrap);
             sources.extend(join::spread(join::by_peer(&remembered::load(home, &protocol))));

@@ -4,7 +4,8 @@ use crate::args::{Global, Provide};
 use crate::client::{self, Need, Session};
 use crate::commands::key::offline_node;
 use crate::data_dir::DataDir;
-use crate::exit::Failure;
+use crate::engine::no_daemon;
+use crate::exit::{Exit, Failure};
 use crate::output::{Output, note};
 use crate::protocol::{Event, Request};
 
@@ -29,6 +30,33 @@ pub(crate) async fn id(global: &Global, home: &DataDir, output: &mut Output) -> 
         return daemon.run(Request::Id {}, timeout, &mut |event| output.event(&event)).await;
     }
     output.event(&Event::Node(offline_node(home)?))
+}
+
+/// `kadmos status`: exit code 1 when not all is well, which is what is printed.
+pub(crate) async fn status(global: &Global, home: &DataDir, output: &mut Output) -> Result<(), Failure> {
+    let mut daemon = client::daemon(global, home).await?.ok_or_else(no_daemon)?;
+    let timeout = global.timeout.map(|span| span.0);
+    let mut healthy = true;
+    let on_event = &mut |event| {
+        if let Event::Status(status) = &event {
+            healthy = status.is_healthy();
+        }
+        output.event(&event)
+    };
+    daemon.run(Request::Status {}, timeout, on_event).await?;
+    if healthy { Ok(()) } else { Err(Failure::new(Exit::Failed, "")) }
+}
+
+/// A request that only a daemon takes.
+pub(crate) async fn ask_daemon(
+    request: Request,
+    global: &Global,
+    home: &DataDir,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut daemon = client::daemon(global, home).await?.ok_or_else(no_daemon)?;
+    let timeout = global.timeout.map(|span| span.0);
+    daemon.run(request, timeout, &mut |event| output.event(&event)).await
 }
 
 /// `kadmos provide`.

@@ -3,9 +3,10 @@
 mod socket;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use kadmos::{Bootstrapped, DhtBuilder, Node, PeerAddrs, UnixTime};
+use kadmos::{Bootstrapped, ConnectionLimits, DhtBuilder, Node, PeerAddrs, UnixTime};
+use kadmos_core::health::Level;
 use kadmos_core::limits::REJOIN_INTERVAL;
 use libp2p_core::Multiaddr;
 use serde::Serialize;
@@ -15,17 +16,19 @@ use tokio::sync::{mpsc, watch};
 use self::socket::Handler;
 use crate::config::{Network, Settings};
 use crate::data_dir::DataDir;
-use crate::engine::{Engine, mode_name};
+use crate::engine::{DaemonSide, Engine, mode_name};
 use crate::exit::{Exit, Failure};
 use crate::identity::Identity;
 use crate::output::{Output, note};
 use crate::protocol::{Event, RequestLine};
-use crate::{join, preflight, remembered};
+use crate::{file_limit, join, preflight, remembered};
 
 /// A daemon that has met nobody after this long says whom it tried; promised are 10 s.
 const NOTICE_AFTER: Duration = Duration::from_secs(8);
 /// How often the table is remembered. A crash loses at most this much of what changed.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(600);
+/// At the end, requests of other nodes under way have this long.
+const DRAIN_AT_END: Duration = Duration::from_secs(2);
 /// Longest time a request may ask for.
 const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 
@@ -50,6 +53,8 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
     home.check_socket_path()?;
     let _lock = home.lock()?;
     let mut signals = Signals::new()?;
+    let began = Instant::now();
+    file_limit::raise("this node", file_limit::needed_by_node(ConnectionLimits::default()));
     let identity = Identity::load_or_create(&home)?;
     let listen = preflight::usable(&settings.listen, settings.listen_is_default)?;
     let mut builder = DhtBuilder::new(identity.keypair().clone()).config(settings.core.clone());
@@ -71,11 +76,18 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
 
     let listener = socket::bind(&home.socket())?;
     let (joined, is_joined) = watch::channel(false);
+    let (end, ends) = watch::channel(false);
     let engine = Engine {
         node: node.clone(),
         protocol: protocol.into(),
         key_type: identity.key_type(),
         joined: Some(is_joined),
+        daemon: Some(DaemonSide {
+            began,
+            mode_setting: mode_name(settings.core.protocol.mode),
+            bucket_size: settings.core.table.bucket_size.get(),
+            end: end.clone(),
+        }),
     };
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(socket::serve(listener, Arc::new(engine), stopped));
@@ -103,7 +115,7 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
     let joining = tokio::spawn(join_and_tell(node.clone(), sources, settings.network.clone(), joined));
 
     let ended = match printed {
-        Ok(()) => until_signal(&node, &home, protocol, &mut signals).await,
+        Ok(()) => until_signal(&node, &home, protocol, &mut signals, ends).await,
         Err(failure) => Err(failure),
     };
     joining.abort();
@@ -114,6 +126,8 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
         () = signals.next() => tracing::warn!("a second signal: ending at once"),
     }
     remember(&node, &home, protocol).await;
+    // Requests that were read are answered; streams on which nothing is asked end at once.
+    let _ = node.drain(DRAIN_AT_END).await;
     node.shutdown().await;
     // The lock is still held, so this is our own socket. If it cannot be removed, the next daemon does it.
     let _ = std::fs::remove_file(home.socket());
@@ -126,6 +140,7 @@ async fn until_signal(
     home: &DataDir,
     protocol: &str,
     signals: &mut Signals,
+    mut ends: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let mut events = node.events();
     let mut remember_at = tokio::time::interval(REMEMBER_INTERVAL);
@@ -133,9 +148,11 @@ async fn until_signal(
     loop {
         tokio::select! {
             () = signals.next() => return Ok(()),
+            // Drained on request. The engine, which is asked for it, outlives this.
+            Ok(_) = ends.wait_for(|end| *end) => return Ok(()),
             _ = remember_at.tick() => remember(node, home, protocol).await,
             event = events.next() => match event {
-                Some(event) => tracing::debug!(?event, "event"),
+                Some(event) => tell(&event),
                 None => {
                     return Err(Failure::new(
                         Exit::Failed,
@@ -144,6 +161,21 @@ async fn until_signal(
                 }
             },
         }
+    }
+}
+
+/// Logs an event: changes of health for the operator, all others for who looks closely.
+fn tell(event: &kadmos::Event) {
+    match event {
+        kadmos::Event::HealthChanged { level: Level::Healthy, .. } => tracing::info!("the node is healthy"),
+        kadmos::Event::HealthChanged { level, reasons } => {
+            let codes: Vec<_> = reasons.iter().map(|reason| reason.code.code()).collect();
+            tracing::warn!(state = level.label(), reasons = codes.join(","), "see `kadmos status`");
+        }
+        kadmos::Event::RecoveryBegan { action, code } => {
+            tracing::info!(action = action.label(), reason = code.code(), "recovery");
+        }
+        event => tracing::debug!(?event, "event"),
     }
 }
 

@@ -15,9 +15,9 @@ use serde::Serialize;
 
 use self::network::Devnet;
 use self::report::{CheckResult, write_table};
-use crate::args;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, note};
+use crate::{args, file_limit};
 
 /// The nodes' protocol id: a network of its own, free of the public network's rules.
 pub(crate) const PROTOCOL: &str = "/kadmos/devnet/1";
@@ -42,7 +42,8 @@ struct Ready {
 
 /// Runs the command. Dropping the future ends the network.
 pub(crate) async fn run(args: &args::Devnet, output: &mut Output) -> Result<(), Failure> {
-    network::raise_file_limit(usize::from(args.nodes));
+    let who = format!("{} nodes in one process", args.nodes);
+    file_limit::raise(&who, file_limit::needed_by_network(usize::from(args.nodes)));
     let began = Instant::now();
     let progress = Progress { began };
     let devnet = Devnet::start(args, &progress).await?;

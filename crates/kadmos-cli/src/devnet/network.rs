@@ -7,12 +7,10 @@ use futures::StreamExt as _;
 use kadmos::{Config, DhtBuilder, Keypair, Mode, Node, PeerAddrs};
 use kadmos_core::Key;
 use libp2p_core::Multiaddr;
-use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{BOOTSTRAP_NODES, PROTOCOL, Progress, TOLD_EVERY};
 use crate::args;
 use crate::exit::{Exit, Failure};
-use crate::output::note;
 
 /// Nodes that join at once. Two processors make some 200 handshakes a second in a development build.
 const JOINING_AT_ONCE: usize = 8;
@@ -22,8 +20,6 @@ const SETTLED_AFTER: Duration = Duration::from_millis(300);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the tables are looked at until then.
 const SETTLE_LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Descriptors beside the nodes' connections and listeners.
-const OTHER_FILES: u64 = 256;
 
 /// A running network.
 #[derive(Debug)]
@@ -167,27 +163,6 @@ fn keypair(seed: u64, index: u64) -> Result<Keypair, Failure> {
     let mut secret = *Key::of(text.as_bytes()).as_bytes();
     Keypair::ed25519_from_bytes(&mut secret)
         .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot make a key: {error}")))
-}
-
-/// Allows as many open files as a network needs in which every node is connected to every other: two descriptors a
-/// connection, since both ends are here, and one listener a node.
-pub(super) fn raise_file_limit(nodes: usize) {
-    let nodes = nodes as u64;
-    let needed = nodes * nodes.saturating_sub(1) + nodes + OTHER_FILES;
-    let mut limit = getrlimit(Resource::Nofile);
-    let Some(current) = limit.current else { return };
-    if current >= needed {
-        return;
-    }
-    limit.current = limit.maximum.map(|maximum| maximum.min(needed)).or(Some(needed));
-    // The limit can be lowered by others meanwhile, but not by us: it only grows here.
-    let raised = setrlimit(Resource::Nofile, limit).is_ok();
-    let allowed = if raised { limit.current.unwrap_or(needed) } else { current };
-    if allowed < needed {
-        note(format_args!(
-            "{nodes} nodes may need {needed} open files and {allowed} are allowed; raise the limit with `ulimit -n {needed}` if connections fail."
-        ));
-    }
 }
 
 #[cfg(test)]

@@ -4,4 +4,5 @@ mod daemon;
 mod local;
 mod mistakes;
 mod networks;
+mod status;
 mod support;
