@@ -352,7 +352,9 @@ impl Behaviour {
                 let _ = reply.send(self.load());
             }
             Command::Health { realm, reply } => {
-                if let Some(RealmNode { node, shared, .. }) = self.realms.iter().find(|node| node.realm() == realm) {
+                if let Some(RealmNode { node, shared, .. }) =
+                    self.realms.iter().find(|node| node.realm() == realm)
+                {
                     let health = node.health().clone();
                     let lasts = shared.now().monotonic.since(health.since());
                     let _ = reply.send(HealthReport { health, lasts, reachability: node.reachability() });
