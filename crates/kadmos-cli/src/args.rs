@@ -141,7 +141,7 @@ pub(crate) struct Serve {
     /// Address to listen on; repeatable [env: KADMOS_LISTEN] [default: port 4010, TCP and QUIC, all interfaces]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Vec<String>,
-    /// Whether to answer others [default: server]
+    /// Whether to answer others; auto does while they can reach this node [default: server]
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ServeMode>,
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use kadmos_core::config::LAN_PROTOCOL;
+use kadmos_core::health::Reachability;
 use kadmos_core::routing::AsnMap;
 use kadmos_core::server::Responder;
 use kadmos_core::{
@@ -226,6 +227,18 @@ impl Behaviour {
         for (realm, id) in self.operations.close() {
             self.feed(realm, Input::Cancel(id));
         }
+    }
+
+    /// Begins or stops serving in the wide realm, as [`Dht::set_mode`] does for all; for hosts that decide by themselves.
+    pub fn change_mode(&mut self, mode: Mode) {
+        let realm = self.realms[0].realm(); // there is one
+        self.change(realm, Change::SetMode(mode));
+    }
+
+    /// Tells the wide realm's node what is known of whether others can open connections to it.
+    pub fn reached(&mut self, reachability: Reachability) {
+        let realm = self.realms[0].realm(); // there is one
+        self.feed(realm, Input::SetReachability(reachability));
     }
 
     /// Whether this node serves in a realm; `None` when it is not in it.

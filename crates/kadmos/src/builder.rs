@@ -17,7 +17,9 @@ use libp2p::identity::Keypair;
 use crate::error::BuildError;
 use crate::keeper::Keeper;
 use crate::memory::MemoryFile;
+use crate::network::ReachParts;
 use crate::node::Node;
+use crate::reach::{AutoMode, Prober, Reach, Service};
 use crate::sources::dnsaddr::SystemTxt;
 use crate::sources::{self, dnsaddr, list};
 use crate::task::Task;
@@ -97,6 +99,8 @@ pub struct DhtBuilder {
     filter: Option<Arc<dyn PeerFilter>>,
     memory: Option<MemoryFile>,
     bootstrap_file: Option<PathBuf>,
+    auto: Option<AutoMode>,
+    reach_service: bool,
 }
 
 impl DhtBuilder {
@@ -121,6 +125,8 @@ impl DhtBuilder {
             filter: None,
             memory: None,
             bootstrap_file: None,
+            auto: None,
+            reach_service: false,
         }
     }
 
@@ -133,6 +139,22 @@ impl DhtBuilder {
     /// Whether the node serves; overrides the configuration's mode, whichever is set first.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
+        self
+    }
+
+    /// Begins as a client, and serves once others have proven that they reach this node (AutoNAT v2); a client again
+    /// when they no longer do. Overrides the mode.
+    ///
+    /// It needs peers that test others, as Kubo's public nodes do, and [`DhtBuilder::test_others`] makes this one.
+    pub fn auto_mode(mut self, auto: AutoMode) -> Self {
+        self.auto = Some(auto);
+        self
+    }
+
+    /// Whether this node dials others who ask if they are reachable, with the protection against misuse that the protocol
+    /// has; with [`kadmos_core::AddressPolicy::Public`] only at public addresses. Default: it does not.
+    pub fn test_others(mut self, test: bool) -> Self {
+        self.reach_service = test;
         self
     }
 
@@ -252,7 +274,11 @@ impl DhtBuilder {
             let store = store.unwrap_or_else(|| Arc::new(MemoryStore::new(MemoryLimits::default())));
             RealmConfig { config, store }
         };
-        let wan = realm(self.config, self.store);
+        let mut wan = realm(self.config, self.store);
+        let policy = wan.config.protocol.addresses;
+        if self.auto.is_some() {
+            wan.config.protocol.mode = Mode::Client;
+        }
         let (names, bootstrap): (Vec<_>, Vec<_>) =
             self.bootstrap.into_iter().partition(|addr| dnsaddr::name_of(addr).is_some());
         let bootstrap = bootstrap.into_iter().map(bootstrap_peer).collect::<Result<Vec<_>, _>>()?;
@@ -265,13 +291,23 @@ impl DhtBuilder {
         }
         let (mut behaviour, dht) = match self.lan {
             None => Behaviour::with_options(local, wan.config, validators, wan.store, options)?,
-            Some(lan) => Behaviour::with_lan(local, wan, realm(lan, self.lan_store), validators, options)?,
+            Some(lan) => {
+                let mut lan = realm(lan, self.lan_store);
+                if self.auto.is_some() {
+                    lan.config.protocol.mode = Mode::Server; // neighbours reach it without anybody's help
+                }
+                Behaviour::with_lan(local, wan, lan, validators, options)?
+            }
         };
         let keeper = match self.memory {
             Some(file) => Some(Keeper::load(file, &dht, &mut behaviour).await),
             None => None,
         };
-        let mut swarm = network::build(self.keypair, self.agent, self.limits, behaviour)?;
+        let reach = ReachParts {
+            prober: self.auto.map(|auto| Prober::new(policy, auto.retest)),
+            service: self.reach_service.then(|| Service::new(policy)),
+        };
+        let mut swarm = network::build(self.keypair, self.agent, self.limits, behaviour, reach)?;
         for addr in self.external {
             swarm.add_external_address(addr);
         }
@@ -279,7 +315,7 @@ impl DhtBuilder {
         for addr in self.listen {
             listeners.push((listen::begin(&mut swarm, &addr)?, addr));
         }
-        let (mut task, control) = Task::new(swarm, keeper);
+        let (mut task, control) = Task::new(swarm, keeper, self.auto.map(Reach::new));
         task.until_listening(listeners).await?;
         let metrics = Metrics::new(dht.counters().clone());
         let (follower, events) = (metrics.clone(), dht.events());

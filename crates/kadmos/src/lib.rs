@@ -39,6 +39,7 @@ mod memory;
 mod network;
 mod node;
 mod ping;
+mod reach;
 mod sources;
 mod task;
 
@@ -70,6 +71,7 @@ pub use self::builder::{ConnectionLimits, DhtBuilder};
 pub use self::error::{BuildError, ConnectError};
 pub use self::memory::{MemoryFile, MemoryFileError};
 pub use self::node::{Connection, Node};
+pub use self::reach::AutoMode;
 
 /// The examples of the repository's README, so that they are compiled and run.
 #[cfg(doctest)]

@@ -3,11 +3,13 @@
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{Swarm, SwarmBuilder, connection_limits, identify, noise, ping, tcp, tls, yamux};
 
 use crate::builder::ConnectionLimits;
 use crate::error::BuildError;
 use crate::ping::Pinger;
+use crate::reach::{Prober, Service};
 
 /// What identify says we speak: the name that all IPFS nodes give.
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
@@ -22,6 +24,17 @@ pub(crate) struct Network {
     /// Pings on request.
     pub(crate) pinger: Pinger,
     pub(crate) dht: kadmos_libp2p::Behaviour,
+    /// Asks others whether we are reachable, in mode `auto`.
+    pub(crate) prober: Toggle<Prober>,
+    /// Tells others whether they are.
+    service: Toggle<Service>,
+}
+
+/// The behaviours of mode `auto`, where they are wanted.
+#[derive(Default)]
+pub(crate) struct ReachParts {
+    pub(crate) prober: Option<Prober>,
+    pub(crate) service: Option<Service>,
 }
 
 /// Builds the swarm. Spawns nothing yet but what connections and listeners will.
@@ -30,6 +43,7 @@ pub(crate) fn build(
     agent: String,
     limits: ConnectionLimits,
     dht: kadmos_libp2p::Behaviour,
+    reach: ReachParts,
 ) -> Result<Swarm<Network>, BuildError> {
     let failed = |transport| move |reason: String| BuildError::Transport { transport, reason };
     let network = |keypair: &Keypair| Network {
@@ -45,6 +59,8 @@ pub(crate) fn build(
         ping: ping::Behaviour::default(),
         pinger: Pinger::default(),
         dht,
+        prober: reach.prober.into(),
+        service: reach.service.into(),
     };
     let builder = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()

@@ -1,7 +1,7 @@
 //! The task that runs a node's swarm.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kadmos_libp2p::{BehaviourEvent, PeerAddrs};
@@ -16,6 +16,7 @@ use crate::keeper::{KEEP_INTERVAL, Keeper};
 use crate::listen;
 use crate::network::{Network, NetworkEvent};
 use crate::node::{CONTROLS_MAX, Connection, Control};
+use crate::reach::{Reach, Tested};
 
 /// A listener has this long to tell its first address.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,14 +37,22 @@ pub(crate) struct Task {
     /// Dials that somebody waits for; each lasts as long as its dial.
     connecting: BTreeMap<ConnectionId, ConnectReply>,
     keeper: Option<Keeper>,
+    /// In mode `auto`.
+    reach: Option<Reach>,
+    began: Instant,
 }
 
 impl Task {
-    pub(crate) fn new(swarm: Swarm<Network>, keeper: Option<Keeper>) -> (Self, mpsc::Sender<Control>) {
+    pub(crate) fn new(
+        swarm: Swarm<Network>,
+        keeper: Option<Keeper>,
+        reach: Option<Reach>,
+    ) -> (Self, mpsc::Sender<Control>) {
         let (sender, control) = mpsc::channel(CONTROLS_MAX);
         let (listen_addrs, _) = watch::channel(Vec::new());
         let (connections, connecting) = (BTreeMap::new(), BTreeMap::new());
-        (Self { swarm, control, listen_addrs, connections, connecting, keeper }, sender)
+        let began = Instant::now();
+        (Self { swarm, control, listen_addrs, connections, connecting, keeper, reach, began }, sender)
     }
 
     pub(crate) fn listen_addrs(&self) -> watch::Receiver<Vec<Multiaddr>> {
@@ -219,7 +228,22 @@ impl Task {
                     connection.agent = Some(printable.take(AGENT_CHARS_MAX).collect());
                 }
             }
+            SwarmEvent::Behaviour(NetworkEvent::Prober(tested)) => self.tested(&tested),
             _ => {}
+        }
+    }
+
+    /// Others have tried to reach us.
+    fn tested(&mut self, tested: &Tested) {
+        let Some(reach) = &mut self.reach else { return };
+        let changed = reach.tested(tested.reached, self.began.elapsed());
+        let reachability = reach.reachability();
+        tracing::debug!(addr = %tested.addr, reached = tested.reached, "reachability tested");
+        let dht = &mut self.swarm.behaviour_mut().dht;
+        dht.reached(reachability);
+        if let Some(mode) = changed {
+            tracing::info!(?mode, reachability = reachability.label(), "mode");
+            dht.change_mode(mode);
         }
     }
 

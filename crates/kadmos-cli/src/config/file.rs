@@ -124,6 +124,19 @@ pub(crate) enum ServeMode {
     Client,
     /// Answers others too.
     Server,
+    /// Answers others while they reach this node.
+    Auto,
+}
+
+impl ServeMode {
+    /// As it is written.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// `realm`.

@@ -88,10 +88,12 @@ impl fmt::Display for Network {
 pub(crate) struct Settings {
     /// The network.
     pub(crate) network: Network,
-    /// The protocol's settings; the mode is `serve`'s.
+    /// The protocol's settings; the mode is the one that `serve` begins with.
     pub(crate) core: Config,
     /// The same of a second network, on the local network only.
     pub(crate) lan: Option<Config>,
+    /// What `serve` does.
+    pub(crate) mode: ServeMode,
     /// Where `serve` listens.
     pub(crate) listen: Vec<Multiaddr>,
     /// Whether `listen` is the default: then an address family that the machine lacks is left out.
@@ -170,9 +172,10 @@ impl Settings {
             Network::Lan => Config::lan(),
             Network::Private(name) => Config::private(name.as_str()),
         };
+        let mode = mode.unwrap_or(ServeMode::Server);
         core.protocol.mode = match mode {
-            Some(ServeMode::Client) => Mode::Client,
-            Some(ServeMode::Server) | None => Mode::Server,
+            ServeMode::Client | ServeMode::Auto => Mode::Client,
+            ServeMode::Server => Mode::Server,
         };
         set(&mut core.protocol.message_bytes_max, protocol.message_bytes_max.map(|size| size.0));
         set(
@@ -242,7 +245,7 @@ impl Settings {
         let listen = listen.iter().map(|text| parse::listen_addr(text));
         let listen = listen.collect::<Result<_, _>>().map_err(|error| format!("listen: {error}"))?;
         let bootstrap = bootstrap_addrs(&network, bootstrap.unwrap_or_else(|| vec!["auto".into()]))?;
-        Ok(Self { network, core, lan, listen, listen_is_default, bootstrap, asn_file })
+        Ok(Self { network, core, lan, mode, listen, listen_is_default, bootstrap, asn_file })
     }
 
     /// Reads `table.asn_file`, if there is one.
@@ -362,6 +365,18 @@ mod tests {
         assert_eq!(settings.bootstrap.len(), AMINO_BOOTSTRAP.len());
         assert_eq!(settings.listen.len(), LISTEN_DEFAULT.len());
         assert!(settings.listen_is_default);
+    }
+
+    #[test]
+    fn auto_begins_as_a_client() {
+        for (text, setting, mode) in [
+            ("", ServeMode::Server, Mode::Server),
+            ("mode = \"auto\"", ServeMode::Auto, Mode::Client),
+            ("mode = \"client\"", ServeMode::Client, Mode::Client),
+        ] {
+            let settings = resolve(text).unwrap();
+            assert_eq!((settings.mode, settings.core.protocol.mode), (setting, mode), "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod socket;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use kadmos::{Bootstrapped, ConnectionLimits, DhtBuilder, Node, PeerAddrs, UnixTime};
+use kadmos::{AutoMode, Bootstrapped, ConnectionLimits, DhtBuilder, Node, PeerAddrs, UnixTime};
 use kadmos_core::health::Level;
 use kadmos_core::limits::REJOIN_INTERVAL;
 use libp2p_core::Multiaddr;
@@ -14,9 +14,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::socket::Handler;
+use crate::config::file::ServeMode;
 use crate::config::{Network, Settings};
 use crate::data_dir::DataDir;
-use crate::engine::{DaemonSide, Engine, mode_name};
+use crate::engine::{DaemonSide, Engine};
 use crate::exit::{Exit, Failure};
 use crate::identity::Identity;
 use crate::output::{Output, note};
@@ -67,6 +68,9 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
     for addr in listen {
         builder = builder.listen(addr);
     }
+    if settings.mode == ServeMode::Auto {
+        builder = builder.auto_mode(AutoMode::default()).test_others(true);
+    }
     let protocol = settings.core.protocol.name.as_str();
     let node = builder.memory(home.memory(protocol)).start().await?;
 
@@ -84,7 +88,7 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
         joined: Some(is_joined),
         daemon: Some(DaemonSide {
             began,
-            mode_setting: mode_name(settings.core.protocol.mode),
+            mode_setting: settings.mode.name(),
             bucket_size: settings.core.table.bucket_size.get(),
             end: end.clone(),
         }),
@@ -99,7 +103,7 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
         network: settings.network.to_string(),
         protocol,
         lan_protocol: settings.lan.as_ref().map(|lan| lan.protocol.name.as_str()),
-        mode: mode_name(settings.core.protocol.mode),
+        mode: settings.mode.name(),
         socket: home.socket().display().to_string(),
     };
     let printed = output.print(&ready, |to, _| {

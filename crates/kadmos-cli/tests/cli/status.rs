@@ -89,7 +89,7 @@ fn limited(home: &Home, limits: &str) -> Service {
 #[test]
 fn the_file_limit_is_raised_and_a_low_one_is_told() {
     let home = Home::new();
-    let mut daemon = limited(&home, "ulimit -Hn 300 && ulimit -Sn 200");
+    let mut daemon = limited(&home, "ulimit -Sn 200 && ulimit -Hn 300");
     let note = daemon.err("open files");
     assert!(note.contains("may need 2048 open files and 300 are allowed"), "{note}");
     assert!(note.contains("LimitNOFILE=2048"), "{note}");
