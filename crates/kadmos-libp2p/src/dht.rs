@@ -321,7 +321,8 @@ impl Dht {
 
     /// Ends serving without cutting anybody off: at once no new request is taken, connected peers are told that the
     /// node is a client now, and requests that were read are still answered. Returns when all are, or after `deadline`,
-    /// when the rest is reset. The node stays a client; its own operations are not affected.
+    /// when the rest is reset. The node stays a client, until it is told to serve or mode `auto` finds it reachable anew; its own operations are
+    /// not affected.
     ///
     /// Errors: [`OperationError::Closed`].
     pub async fn drain(&self, deadline: Duration) -> Result<Drained, OperationError> {
