@@ -156,8 +156,19 @@ impl Settings {
 
     /// Turns text into values, and lays them over the network's defaults.
     fn resolve(file: FileConfig) -> Result<Self, String> {
-        let FileConfig { network, realm, mode, bootstrap, listen, protocol, lookup, table, records, retry, health } =
-            file;
+        let FileConfig {
+            network,
+            realm,
+            mode,
+            bootstrap,
+            listen,
+            protocol,
+            lookup,
+            table,
+            records,
+            retry,
+            health,
+        } = file;
         let network: Network =
             network.as_deref().unwrap_or("amino").parse().map_err(|e| format!("network: {e}"))?;
         let network = match (network, realm) {
