@@ -34,8 +34,14 @@ pub(crate) enum Command {
 /// A change that is acknowledged once it is in force.
 #[derive(Debug)]
 pub(crate) enum Change {
-    AddBootstrapPeers { kind: SourceKind, peers: Vec<PeerInfo> },
-    SourceLookup { kind: SourceKind, began: bool },
+    AddBootstrapPeers {
+        kind: SourceKind,
+        peers: Vec<PeerInfo>,
+    },
+    SourceLookup {
+        kind: SourceKind,
+        began: bool,
+    },
     AddPeer(PeerInfo),
     RemovePeer(PeerId),
     SetMode(Mode),

@@ -199,8 +199,7 @@ impl Node {
     /// Asks those again whose last request failed: they answer, or they leave the table.
     fn probe_failing_peers(&mut self) {
         let failing = self.table.iter().filter(|(_, _, standing)| standing.failures() > 0);
-        let failing: alloc::vec::Vec<_> =
-            failing.take(PROBES_MAX).map(|(info, _, _)| info.clone()).collect();
+        let failing: alloc::vec::Vec<_> = failing.take(PROBES_MAX).map(|(info, _, _)| info.clone()).collect();
         failing.into_iter().for_each(|info| self.probe(info));
     }
 
