@@ -90,6 +90,11 @@ impl History {
         self.requests.push(answered, now);
     }
 
+    /// Forgets how lookups and requests went so far.
+    pub(crate) fn forget_results(&mut self) {
+        (self.lookups, self.requests) = (Recent::default(), Recent::default());
+    }
+
     pub(crate) fn published(&mut self, key: Key, placed: usize, wanted: usize, now: Timestamp) {
         self.records.retain(|record| record.key != key);
         if self.records.len() >= RECORDS_MAX {
@@ -156,6 +161,8 @@ mod tests {
         assert_eq!(history.requests(at(1), HOUR), Tally { count: 54, of: 64 });
         assert_eq!(history.requests(at(3), HOUR), Tally::default(), "too old to mean anything");
         assert_eq!(history.lookups(at(3), HOUR), Tally::default());
+        history.forget_results();
+        assert_eq!(history.requests(at(1), HOUR), Tally::default());
     }
 
     #[test]

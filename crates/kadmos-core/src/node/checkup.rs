@@ -30,6 +30,12 @@ impl Checkup {
         self.next_at
     }
 
+    /// What failed while the node was cut off says nothing about what is now, and remedies may help again.
+    pub(super) fn outage_over(&mut self) {
+        self.history.forget_results();
+        self.recovery = Recovery::default();
+    }
+
     pub(super) fn start_clock(&mut self, at: Timestamp) {
         self.next_at.get_or_insert(at);
     }

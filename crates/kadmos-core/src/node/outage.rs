@@ -76,6 +76,7 @@ impl Node {
                 self.outage.state = State::default();
                 self.table.forgive();
                 self.emit(Event::OutageOver { elapsed });
+                self.checkup.outage_over();
                 self.refresh_soon();
                 self.probe_silent_soon();
             }
