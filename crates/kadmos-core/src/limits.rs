@@ -189,3 +189,10 @@ pub const MEMORY_PEERS_MAX: usize = 2_048;
 /// Size of what is kept over a restart: about 80 bytes for each of [`MEMORY_PEERS_MAX`] peers are 160 KiB, the rest is
 /// room for peers with many addresses.
 pub const MEMORY_BYTES_MAX: usize = 1 << 20;
+
+/// So many new peers among the k nearest make a node look up its own id again, without waiting for the next refresh. One or
+/// two come and go all the time; a partition that heals brings half of the neighbourhood at once.
+pub const NEW_NEIGHBOURS_MIN: usize = 2;
+/// So long after the first of them, so that those who find each other meanwhile are found, too. With it, a healed network of
+/// any size knows its neighbourhoods after a few rounds; at most 30 such lookups an hour, of some 25 requests each.
+pub const NEIGHBOURS_SETTLE: Duration = Duration::from_secs(120);

@@ -9,12 +9,8 @@ use crate::output::Output;
 
 /// Runs `kadmos sim trial`. Reports are printed as they come.
 pub(crate) fn run(args: &SimTrial, output: &mut Output) -> Result<(), Failure> {
-    let config = TrialConfig {
-        full: args.full,
-        seed: args.seed,
-        servers: args.servers,
-        go_percent: args.go_percent,
-    };
+    let config =
+        TrialConfig { full: args.full, seed: args.seed, servers: args.servers, go_percent: args.go_percent };
     let trials = if args.trials.is_empty() { TrialName::ALL } else { &args.trials };
     let jobs = usize::from(args.jobs.unwrap_or_else(super::cores));
     let mut live = Live::new();
@@ -44,7 +40,9 @@ pub(crate) fn run(args: &SimTrial, output: &mut Output) -> Result<(), Failure> {
     let (failed, of, names) = (missed.len(), trials.len(), missed.join(", "));
     Err(Failure::new(
         Exit::Failed,
-        format_args!("{failed} of {of} trials failed ({names}); the lines that begin with FAILS say by how much"),
+        format_args!(
+            "{failed} of {of} trials failed ({names}); the lines that begin with FAILS say by how much"
+        ),
     ))
 }
 

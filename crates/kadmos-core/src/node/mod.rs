@@ -568,6 +568,7 @@ impl Node {
         match admission {
             Admission::Room => {
                 let prefix_len = self.table.prefix_len(&peer.key);
+                self.neighbour_admitted(&peer);
                 self.emit(Event::PeerAdmitted { peer, prefix_len });
                 self.outputs.push_back(Output::TableChanged { urgent: false });
             }

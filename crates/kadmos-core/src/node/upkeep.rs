@@ -6,9 +6,12 @@ use super::{Node, Serial};
 use crate::bootstrap::{Bootstrap, Buckets, Refresh};
 use crate::event::Event;
 use crate::key::Key;
-use crate::limits::{REFRESH_PREFIX_MAX, REJOIN_INTERVAL, REJOIN_SOON};
+use crate::limits::{
+    NEIGHBOURS_SETTLE, NEW_NEIGHBOURS_MIN, REFRESH_PREFIX_MAX, REJOIN_INTERVAL, REJOIN_SOON,
+};
 use crate::machine::Machine;
 use crate::operation::{OperationKind, OperationOptions};
+use crate::peer::Peer;
 use crate::time::Timestamp;
 
 /// When what is next due. Nothing runs before the node's first input has told the time.
@@ -18,16 +21,17 @@ pub(super) struct Upkeep {
     rejoin_at: Option<Timestamp>,
     /// The refresh or join of our own that is under way; one at a time.
     running: Option<Serial>,
+    /// Newcomers among the k nearest since the last lookup of our own id began.
+    new_neighbours: usize,
+    /// When our own id is looked up on their account.
+    own_at: Option<Timestamp>,
     /// When a lookup towards each bucket last ended.
     refreshed: Vec<Option<Timestamp>>,
 }
 
 impl Upkeep {
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
-        match (self.refresh_at, self.rejoin_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.refresh_at, self.rejoin_at, self.own_at].into_iter().flatten().min()
     }
 
     /// Somebody else has just begun to join again.
@@ -57,6 +61,13 @@ impl Node {
                 }
             }
         }
+        if self.upkeep.own_at.is_some_and(|at| at <= now) {
+            self.upkeep.own_at = self.upkeep.running.map(|_| now + NEIGHBOURS_SETTLE);
+            if self.upkeep.running.is_none() {
+                let buckets = Buckets::Only(self.edge_bucket().into_iter().collect());
+                self.launch_upkeep(Machine::Refresh(Refresh::new(buckets)));
+            }
+        }
         if self.upkeep.refresh_at.is_some_and(|at| at <= now) {
             self.upkeep.refresh_at = Some(now + self.config.table.refresh_interval);
             if self.upkeep.running.is_none() && !self.table.view().is_empty() {
@@ -80,6 +91,29 @@ impl Node {
         self.refresh_soon();
         self.probe_silent_soon();
         self.check_outage_soon();
+    }
+
+    /// The bucket that the last of the k nearest is in. The answers to our own id are full of nearer peers, dead ones among
+    /// them, and name the last ones seldom.
+    fn edge_bucket(&self) -> Option<u16> {
+        let view = self.table.view();
+        let nearest = view.closest(&view.local().peer.key, self.config.lookup.k.get());
+        let prefix_len = self.table.prefix_len(&nearest.last()?.peer.key);
+        (prefix_len <= REFRESH_PREFIX_MAX).then_some(prefix_len)
+    }
+
+    /// Several new peers near us may know more of their kind: after a partition, or when a network is young, each lookup
+    /// of our own id finds those who found each other since the one before. A single one has asked us, and is told.
+    pub(super) fn neighbour_admitted(&mut self, peer: &Peer) {
+        let view = self.table.view();
+        let k = self.config.lookup.k.get();
+        if !view.closest(&view.local().peer.key, k).iter().any(|near| near.peer == *peer) {
+            return;
+        }
+        self.upkeep.new_neighbours += 1;
+        if self.upkeep.new_neighbours >= NEW_NEIGHBOURS_MIN && self.upkeep.own_at.is_none() {
+            self.upkeep.own_at = Some(self.now.monotonic + NEIGHBOURS_SETTLE);
+        }
     }
 
     /// Joins again soon when the table has become small; each peer that leaves brings that forward once.
@@ -117,6 +151,8 @@ impl Node {
         let kind = OperationKind::Bootstrap;
         // A refresh that outlives its interval would only delay the next.
         let deadline = self.config.table.refresh_interval;
+        // Each begins with our own id, so whoever is found from now on was not known to it.
+        (self.upkeep.new_neighbours, self.upkeep.own_at) = (0, None);
         let serial = self.launch(machine, kind, None, OperationOptions::default(), deadline);
         if self.running.contains_key(&serial) {
             self.upkeep.running = Some(serial);
