@@ -102,3 +102,25 @@ fn studies_write_their_report_and_lookups_are_replayed() {
     assert_eq!(home.run(&replay).ok().lines().count(), asked + 2, "a line for each, a heading and an end");
     home.run(&["sim", "replay", "--nodes", "10", "--node", "10"]).failed(2, "expected a number below 10");
 }
+
+#[test]
+fn trials_print_what_they_measured_and_a_bar_that_fails_is_an_exit_code() {
+    let home = Home::new();
+    let small = ["sim", "trial", "join", "--servers", "40", "--go-percent", "25"];
+    let ran = home.run(&[&small[..], &["--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&ran.out).expect("one report");
+    assert_eq!((&report["schema"], &report["trial"]), (&"kadmos.trial/1".into(), &"join".into()));
+    let holds = |bar: &serde_json::Value| bar["measured"].as_f64() >= bar["limit"].as_f64();
+    let bars = report["bars"].as_array().unwrap();
+    assert!(bars.len() == 2 && holds(&bars[1]), "every lookup finds its target: {report}");
+    // So few servers are crowded out of answers by dead ids.
+    assert_eq!(ran.code, Some(if bars.iter().all(holds) { 0 } else { 1 }), "{report}");
+    let said = home.run(&small);
+    assert!(said.out.starts_with("trial join: 40 servers, 25 % go"), "{}", said.out);
+    assert_eq!(said.out.contains("FAILS"), ran.code == Some(1), "{}", said.out);
+    assert_eq!(said.err.contains("1 of 1 trials failed (join)"), ran.code == Some(1), "{}", said.err);
+
+    home.run(&["sim", "trial", "join", "--servers", "39"]).failed(2, "read 39, expected at least 40");
+    home.run(&["sim", "trial", "jion"]).failed(2, "expected the name of a trial: churn, partition");
+    home.run(&["sim", "trial", "join", "--go-percent", "91"]).failed(2, "expected at most 90 %");
+}
