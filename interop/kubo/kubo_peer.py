@@ -11,7 +11,8 @@ The library prints on standard output and writes `kubo.log` into the current dir
 is kept for the answers only, descriptor 1 becomes standard error, and the current directory is the repository.
 
 Calls, in the order of use:
-  create {listen, ipns_republish}  makes a repository; {peer_id, private_key} (protobuf, base64)
+  create {listen, ipns_republish}  makes a repository, for a node at these addresses; {peer_id, private_key}
+                                 (protobuf, base64)
   seed_ipns {record}             before run: what Kubo finds as its own last IPNS record (base64)
   run {}                         starts the node; {peer_id, addrs}, the addresses end in /p2p/ID
   connect {addr}                 dials
@@ -133,10 +134,9 @@ class Kubo:
 
 
 def configure(config, listen):
-    """A node that listens on loopback only, or nowhere, and talks to nobody unless told to."""
-    swarm = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"] if listen else []
+    """A node that listens on these addresses only, and talks to nobody unless told to."""
     config["Bootstrap"] = []
-    config["Addresses"].update({"Swarm": swarm, "API": [], "Gateway": []})
+    config["Addresses"].update({"Swarm": listen, "API": [], "Gateway": []})
     config["AutoNAT"] = {"ServiceMode": "disabled"}
     config["Discovery"]["MDNS"]["Enabled"] = False
     config["Swarm"].update(

@@ -2,6 +2,7 @@
 //!
 //! `interop/kubo/install.py` fetches it, `interop/kubo/kubo_peer.py` runs it; both need Python 3.8 and pip.
 
+use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 
+use crate::swarm::{self, Transport};
 use crate::{step, step_within};
 
 /// The first test downloads 90 MB, the others wait for it.
@@ -27,6 +29,10 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 pub struct Options {
     /// Listens nowhere, so that nobody can connect to it.
     pub unreachable: bool,
+    /// Listens on TCP of this address only, rather than on TCP and QUIC of 127.0.0.1.
+    pub host: Option<Ipv4Addr>,
+    /// Runs in the network namespace of this process, rather than in that of the test.
+    pub namespace_of: Option<u32>,
     /// Publishes its IPNS name by itself a minute after its start, the least that Kubo allows.
     pub ipns_republish: bool,
 }
@@ -55,9 +61,14 @@ impl Kubo {
 
     /// As [`Kubo::start`], in two steps.
     pub async fn create(options: Options) -> Stopped {
-        let Options { unreachable, ipns_republish } = options;
-        let driver = Driver::start().await;
-        let arguments = json!({ "listen": !unreachable, "ipns_republish": ipns_republish });
+        let Options { unreachable, host, namespace_of, ipns_republish } = options;
+        let driver = Driver::start(namespace_of).await;
+        let listen = match (unreachable, host) {
+            (true, _) => Vec::new(),
+            (false, Some(host)) => vec![Transport::Tcp.listen_addr(host)],
+            (false, None) => swarm::listen_in_tests(),
+        };
+        let arguments = json!({ "listen": listen, "ipns_republish": ipns_republish });
         let created = driver.call("create", arguments).await;
         let keypair = decode(&created["private_key"]);
         let keypair = Keypair::from_protobuf_encoding(&keypair).expect("Kubo's key is an RSA key");
@@ -69,6 +80,11 @@ impl Kubo {
         let Driver { mut process, stdin, .. } = self.driver;
         drop(stdin);
         step("the end of Kubo", process.wait()).await.expect("it was started, and is waited for once");
+    }
+
+    /// Its process. `None` once that has ended.
+    pub fn process(&self) -> Option<u32> {
+        self.driver.process.id()
     }
 
     /// Its id.
@@ -150,9 +166,17 @@ struct Driver {
 }
 
 impl Driver {
-    async fn start() -> Self {
+    async fn start(namespace_of: Option<u32>) -> Self {
         let library = install().await;
-        let mut process = Command::new("python3")
+        let mut command = match namespace_of {
+            None => Command::new("python3"),
+            Some(process) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--net", "--target", &process.to_string(), "python3"]);
+                command
+            }
+        };
+        let mut process = command
             .arg(scripts().join("kubo_peer.py"))
             .arg(library)
             .stdin(Stdio::piped())
@@ -216,8 +240,8 @@ async fn read_complaints(stderr: ChildStderr, complaints: Arc<Mutex<Vec<String>>
     }
 }
 
-/// The path of Kubo's library, downloaded if it is not there yet. There is no way to skip: a missing peer fails.
-async fn install() -> PathBuf {
+/// The path of Kubo's library, which is downloaded if it is not there yet. There is no way to skip: a missing peer fails.
+pub async fn install() -> PathBuf {
     let script = scripts().join("install.py");
     let mut command = Command::new("python3");
     command.arg(&script).arg(target().join("interop/kubo")).stdin(Stdio::null()).kill_on_drop(true);
@@ -233,10 +257,12 @@ fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("kubo")
 }
 
-/// The target directory, of which the running test is a part: `<target>/<profile>/deps/<test>`.
+/// The target directory, of which the running program is a part: `<target>/<profile>/deps/<test>` or
+/// `<target>/<profile>/<program>`.
 fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let target = test.ancestors().nth(3).expect("cargo runs tests from its target directory");
+    let program = std::env::current_exe().expect("a program knows its own path");
+    let mut profiles = program.ancestors().skip(1).filter(|folder| !folder.ends_with("deps"));
+    let target = profiles.nth(1).expect("cargo runs programs from its target directory");
     target.to_owned()
 }
 

@@ -6,8 +6,8 @@
 //!
 //! - [`kadmos_node`]: the node under test, with what a test waits for.
 //!
-//! The tests are in `tests/`; what they show is in `docs/interop.md`. A helper panics when its peer fails: it serves
-//! tests only.
+//! The tests are in `tests/`; what they show is in `docs/interop.md`. The program `bench` compares the same peers by time and
+//! cost: `docs/benchmarks.md`. A helper panics when its peer fails: it serves these two only.
 
 pub mod kadmos_node;
 pub mod kubo;

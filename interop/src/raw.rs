@@ -14,7 +14,7 @@ use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::swarm::{self, Transport};
+use crate::swarm;
 use crate::{PROTOCOL, step};
 
 /// A libp2p host without a DHT. As a server, it announces the protocol and hands each stream to the test.
@@ -56,11 +56,12 @@ impl RawPeer {
     /// A host that listens on TCP and QUIC.
     pub async fn start(role: Role) -> Self {
         let (streams, mut opened) = mpsc::unbounded_channel();
-        let (mut swarm, addrs) = swarm::listening(&Transport::ALL, |key| Behaviour {
-            identify: identify::Behaviour::new(identify::Config::new("/kadmos/raw".into(), key.public())),
-            streams: behaviour::Behaviour::new(StreamProtocol::new(PROTOCOL), role, streams),
-        })
-        .await;
+        let (mut swarm, addrs) =
+            swarm::listening(&swarm::listen_in_tests(), Some(swarm::IDLE_IN_TESTS), |key| Behaviour {
+                identify: identify::Behaviour::new(identify::Config::new("/kadmos/raw".into(), key.public())),
+                streams: behaviour::Behaviour::new(StreamProtocol::new(PROTOCOL), role, streams),
+            })
+            .await;
         let id = *swarm.local_peer_id();
         let (commands, mut received) = mpsc::unbounded_channel();
         let (wrapped, inbound) = mpsc::unbounded_channel();

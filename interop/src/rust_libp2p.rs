@@ -1,21 +1,55 @@
 //! A node of `libp2p-kad`, in this process.
 
 use core::num::NonZeroUsize;
+use core::time::Duration;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify};
 use libp2p_kad as kad;
 use libp2p_kad::store::{MemoryStore, RecordStore};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
-use crate::swarm::{self, Transport};
+use crate::swarm;
 use crate::{PROTOCOL, step};
 
 /// The DHT of a [`RustPeer`].
 pub type Kad = kad::Behaviour<MemoryStore>;
+
+/// What a node is made with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens; nowhere if empty.
+    pub listen: Vec<Multiaddr>,
+    /// Whether it serves.
+    pub mode: kad::Mode,
+    /// When a connection that nobody uses ends; `None` takes rust-libp2p's own default.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// A server on TCP and QUIC of 127.0.0.1 that keeps its connections: a test decides when they end.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: swarm::listen_in_tests(),
+            mode: kad::Mode::Server,
+            idle_timeout: Some(swarm::IDLE_IN_TESTS),
+        }
+    }
+}
+
+/// Requests of the DHT since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Sent by the queries that have progressed; a query counts when a part of it ends.
+    pub sent: u64,
+    /// Answered for others.
+    pub served: u64,
+}
 
 /// A running node. It ends when this is dropped.
 #[derive(Debug)]
@@ -25,6 +59,15 @@ pub struct RustPeer {
     commands: mpsc::UnboundedSender<Command>,
     /// Counts the swarm's events.
     events: watch::Receiver<u64>,
+    /// What everyone may look at without asking the task.
+    view: Arc<Mutex<View>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct View {
+    table: Vec<PeerId>,
+    requests: Requests,
 }
 
 type Command = Box<dyn FnOnce(&mut Swarm<Behaviour>, &mut Waiting) + Send>;
@@ -45,11 +88,17 @@ impl RustPeer {
     /// A server that listens on TCP and QUIC. As programs on libp2p-kad must, it gives the addresses that identify
     /// reports to the table, and declares its own as reachable: only those go into its provider records.
     pub async fn start() -> Self {
-        let (mut swarm, addrs) = swarm::listening(&Transport::ALL, |key| {
+        Self::start_with(Options::default()).await
+    }
+
+    /// As [`RustPeer::start`], made otherwise.
+    pub async fn start_with(options: Options) -> Self {
+        let Options { listen, mode, idle_timeout } = options;
+        let (mut swarm, addrs) = swarm::listening(&listen, idle_timeout, |key| {
             let id = key.public().to_peer_id();
             let config = kad::Config::new(StreamProtocol::new(PROTOCOL));
             let mut kad = kad::Behaviour::with_config(id, MemoryStore::new(id), config);
-            kad.set_mode(Some(kad::Mode::Server));
+            kad.set_mode(Some(mode));
             let identify = identify::Config::new("/kadmos/rust-libp2p".into(), key.public());
             Behaviour { identify: identify::Behaviour::new(identify), kad }
         })
@@ -60,11 +109,14 @@ impl RustPeer {
         let id = *swarm.local_peer_id();
         let (commands, mut received) = mpsc::unbounded_channel::<Command>();
         let (count, events) = watch::channel(0);
-        tokio::spawn(async move {
+        let view = Arc::new(Mutex::new(View::default()));
+        let viewed = Arc::clone(&view);
+        let task = tokio::spawn(async move {
             let mut waiting = Waiting::default();
             loop {
                 tokio::select! {
                     event = swarm.select_next_some() => {
+                        observe(&mut swarm, &event, &viewed);
                         settle(&mut swarm, event, &mut waiting);
                         count.send_modify(|count| *count += 1);
                     }
@@ -75,7 +127,7 @@ impl RustPeer {
                 }
             }
         });
-        Self { id, addrs, commands, events }
+        Self { id, addrs, commands, events, view, task }
     }
 
     /// Its id.
@@ -102,6 +154,40 @@ impl RustPeer {
         });
         let connected = step("a connection", answer).await.expect("the swarm runs as long as its handle");
         connected.expect("the peer listens there");
+    }
+
+    /// Joins the network as programs on libp2p-kad do: tells the table of `peers`, whose addresses end in `/p2p`, and
+    /// starts a bootstrap. Does not wait for its end.
+    pub fn join(&self, peers: Vec<Multiaddr>) {
+        self.command(move |swarm, _| {
+            let kad = &mut swarm.behaviour_mut().kad;
+            for addr in peers {
+                let Some(Protocol::P2p(peer)) = addr.iter().last() else { panic!("no peer in {addr}") };
+                kad.add_address(&peer, addr);
+            }
+            kad.bootstrap().expect("the table holds whom it was just told of");
+        });
+    }
+
+    /// Who is in the table.
+    pub fn table(&self) -> Vec<PeerId> {
+        self.view().table.clone()
+    }
+
+    /// What the DHT has sent and answered.
+    pub fn requests(&self) -> Requests {
+        self.view().requests
+    }
+
+    /// Ends the node and waits until its sockets are closed.
+    pub async fn stop(self) {
+        let Self { commands, task, .. } = self;
+        drop(commands);
+        step("the end of rust-libp2p's swarm", task).await.expect("the swarm has not panicked");
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().expect("no panic under the lock")
     }
 
     /// Waits until the table holds `peer`.
@@ -225,7 +311,7 @@ impl RustPeer {
         look: impl FnMut(&mut Kad) -> Option<T> + Send + 'static,
     ) -> T {
         let mut events = self.events.clone();
-        let look = Arc::new(std::sync::Mutex::new(look));
+        let look = Arc::new(Mutex::new(look));
         step(what, async {
             loop {
                 // Before the look: what happens during it is looked at next.
@@ -249,6 +335,34 @@ impl RustPeer {
         if self.commands.send(Box::new(command)).is_err() {
             panic!("the swarm of rust-libp2p has panicked");
         }
+    }
+}
+
+/// Keeps [`View`] true.
+fn observe(swarm: &mut Swarm<Behaviour>, event: &SwarmEvent<BehaviourEvent>, view: &Mutex<View>) {
+    // The table grows with the one, and loses whom it cannot dial with the other.
+    if matches!(
+        event,
+        SwarmEvent::Behaviour(BehaviourEvent::Kad(kad::Event::RoutingUpdated { .. }))
+            | SwarmEvent::OutgoingConnectionError { .. }
+    ) {
+        let mut table = Vec::new();
+        for bucket in swarm.behaviour_mut().kad.kbuckets() {
+            table.extend(bucket.iter().map(|entry| *entry.node.key.preimage()));
+        }
+        view.lock().expect("no panic under the lock").table = table;
+    }
+    let SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) = event else { return };
+    let mut view = view.lock().expect("no panic under the lock");
+    match event {
+        kad::Event::InboundRequest { .. } => view.requests.served += 1,
+        // A bootstrap is a row of walks under one id, and tells of each by itself.
+        kad::Event::OutboundQueryProgressed { result, stats, step, .. }
+            if step.last || matches!(result, kad::QueryResult::Bootstrap(_)) =>
+        {
+            view.requests.sent += u64::from(stats.num_requests());
+        }
+        _ => {}
     }
 }
 

@@ -1,5 +1,6 @@
-//! What the in-process peers share: a swarm on TCP and QUIC of 127.0.0.1.
+//! What the in-process peers share: a swarm on TCP and QUIC.
 
+use core::net::Ipv4Addr;
 use core::time::Duration;
 
 use futures::StreamExt;
@@ -37,18 +38,29 @@ impl Transport {
         }
     }
 
-    fn listen_addr(self) -> Multiaddr {
-        let loopback = Multiaddr::empty().with(Protocol::Ip4([127, 0, 0, 1].into()));
+    /// Where to listen for it on `host`, on a free port.
+    pub fn listen_addr(self, host: Ipv4Addr) -> Multiaddr {
+        let host = Multiaddr::empty().with(Protocol::Ip4(host));
         match self {
-            Self::Tcp => loopback.with(Protocol::Tcp(0)),
-            Self::Quic => loopback.with(Protocol::Udp(0)).with(Protocol::QuicV1),
+            Self::Tcp => host.with(Protocol::Tcp(0)),
+            Self::Quic => host.with(Protocol::Udp(0)).with(Protocol::QuicV1),
         }
     }
 }
 
-/// A swarm that listens on each of `transports`, and its addresses, which end in `/p2p/<id>`.
+/// When a connection that nobody uses ends, where a test decides that: not before the test does.
+pub(crate) const IDLE_IN_TESTS: Duration = Duration::from_secs(600);
+
+/// Where a peer of the tests listens.
+pub(crate) fn listen_in_tests() -> Vec<Multiaddr> {
+    Transport::ALL.map(|transport| transport.listen_addr(Ipv4Addr::LOCALHOST)).to_vec()
+}
+
+/// A swarm that listens on each of `listen`, and its addresses, which end in `/p2p/<id>`. Unused connections end after
+/// `idle_timeout`; `None` takes rust-libp2p's own default.
 pub(crate) async fn listening<B: NetworkBehaviour>(
-    transports: &[Transport],
+    listen: &[Multiaddr],
+    idle_timeout: Option<Duration>,
     behaviour: impl FnOnce(&Keypair) -> B,
 ) -> (Swarm<B>, Vec<Multiaddr>) {
     let mut swarm = SwarmBuilder::with_new_identity()
@@ -58,15 +70,17 @@ pub(crate) async fn listening<B: NetworkBehaviour>(
         .with_quic()
         .with_behaviour(behaviour)
         .expect("making a behaviour does not fail")
-        // A test decides when a connection ends.
-        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
+        .with_swarm_config(|config| match idle_timeout {
+            Some(timeout) => config.with_idle_connection_timeout(timeout),
+            None => config,
+        })
         .build();
     let mut addrs = Vec::new();
-    for transport in transports {
-        swarm.listen_on(transport.listen_addr()).expect("the transport is built in");
+    for addr in listen {
+        swarm.listen_on(addr.clone()).expect("the transport is built in");
     }
     let listening = async {
-        while addrs.len() < transports.len() {
+        while addrs.len() < listen.len() {
             if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
                 addrs.push(address);
             }
