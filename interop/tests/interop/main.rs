@@ -1,5 +1,6 @@
 //! Kadmos against other implementations. What each test shows is in `docs/interop.md`.
 
+mod bench;
 mod clients;
 mod kubo;
 mod network;

@@ -132,6 +132,7 @@ async fn measure_one(arguments: &Arguments, kind: Kind, view: View) -> Result<Ro
     let load = machine::load()?;
     let start = |count: u16| try_join_all((0..count).map(|_| Member::start(kind, Some(Ipv4Addr::LOCALHOST))));
     let entries = start(arguments.bootstrap_nodes).await?;
+    introduce(&entries).await?;
     let members = Arc::new(start(arguments.nodes).await?);
     let through: Vec<Multiaddr> = entries.iter().flat_map(Member::addrs).collect();
     let servers: Vec<PeerId> = entries.iter().chain(members.iter()).map(Member::id).collect();
@@ -165,6 +166,25 @@ async fn measure_one(arguments: &Arguments, kind: Kind, view: View) -> Result<Ro
     })
 }
 
+/// Makes the bootstrap nodes one network, as they are wherever somebody joins.
+async fn introduce(entries: &[Member]) -> Result<(), Failure> {
+    const LIMIT: Duration = Duration::from_secs(30);
+    let Some((first, others)) = entries.split_first() else { return Ok(()) };
+    let began = Instant::now();
+    for (known, other) in (1..).zip(others) {
+        // One after the other, so that each finds those before it.
+        other.join(&first.addrs());
+        let met = &entries[..=known];
+        while met.iter().any(|member| member.table().len() < known) {
+            if began.elapsed() > LIMIT {
+                return Err("the bootstrap nodes do not find each other".into());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
 /// Looks until the network is well or the time is up.
 fn watch(
     members: &[Member],
@@ -179,9 +199,26 @@ fn watch(
         let last = judgement.is_well() || took >= limit;
         view.show(judgement, took, last);
         if last {
+            if !judgement.is_well() {
+                explain(members, closest);
+            }
             return (judgement, took);
         }
         std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Says on standard error what some nodes lack that are not well.
+fn explain(members: &[Member], closest: &[Vec<PeerId>]) {
+    const SHOWN: usize = 5;
+    let lacks = members.iter().zip(closest).filter_map(|(member, closest)| {
+        let lack = rule::lack(member.id(), closest, &member.table())?;
+        Some((member.id(), lack))
+    });
+    for (node, rule::Lack { numbers, beside_first }) in lacks.take(SHOWN) {
+        eprintln!(
+            "{node} lacks number {numbers:?} of its closest; {beside_first} peers in the bucket of the first"
+        );
     }
 }
 

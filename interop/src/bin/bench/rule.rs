@@ -41,6 +41,27 @@ pub(crate) fn true_closest(node: PeerId, servers: &[PeerId]) -> Vec<PeerId> {
     closest
 }
 
+/// Which of the closest, by their number from 1, a node does not know, and how many peers its table holds at the
+/// distance of the first of them: so one sees whether there was no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lack {
+    pub(crate) numbers: Vec<usize>,
+    pub(crate) beside_first: usize,
+}
+
+/// What a node lacks; `None` if nothing.
+pub(crate) fn lack(node: PeerId, closest: &[PeerId], table: &[PeerId]) -> Option<Lack> {
+    let missing = |peer: &&PeerId| !table.contains(peer);
+    let first = closest.iter().find(missing)?;
+    let own = KBucketKey::from(node);
+    // Equal for two peers of one bucket: the place of the highest bit in which the keys differ.
+    let bucket = |peer: &PeerId| own.distance(&KBucketKey::from(*peer)).ilog2();
+    Some(Lack {
+        numbers: (1..).zip(closest).filter(|(_, peer)| missing(peer)).map(|(number, _)| number).collect(),
+        beside_first: table.iter().filter(|peer| bucket(peer) == bucket(first)).count(),
+    })
+}
+
 /// Judges nodes by whom each must know and its table.
 pub(crate) fn judge<'a>(nodes: impl IntoIterator<Item = (&'a [PeerId], Vec<PeerId>)>) -> Judgement {
     let mut judgement = Judgement { whole: 0, nodes: 0, table: 0.0 };
@@ -89,6 +110,19 @@ mod tests {
         let most = closest[1..].to_vec();
         let judgement = judge([(&closest[..], servers.clone()), (&closest[..], most)]);
         assert_eq!(judgement, Judgement { whole: 1, nodes: 2, table: 24.5 });
+    }
+
+    #[test]
+    fn a_lack_says_who_and_where() {
+        let servers = servers(200);
+        let closest = true_closest(servers[0], &servers);
+        assert_eq!(lack(servers[0], &closest, &servers), None);
+        let table: Vec<_> = closest[..3].iter().chain(&closest[4..19]).copied().collect();
+        let lack = lack(servers[0], &closest, &table).unwrap();
+        assert_eq!(lack.numbers, [4, 20]);
+        assert!(lack.beside_first < table.len());
+        let nobody = super::lack(servers[0], &closest[..1], &[]).unwrap();
+        assert_eq!(nobody, Lack { numbers: vec![1], beside_first: 0 });
     }
 
     #[test]
