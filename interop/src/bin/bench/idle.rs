@@ -332,8 +332,8 @@ mod tests {
             Report { schema: "", measured_seconds: 360.0, servers: 30, load: 1.5, nodes: vec![ours, theirs] };
         let words = in_words(&report);
         let rows: Vec<&str> = words.lines().collect();
-        assert!(rows[2].contains("| ours ") && rows[2].ends_with("|  2.0 |     31 |"), "{words}");
-        assert!(rows[3].contains("| absent | absent |") && rows[3].ends_with("| absent |"), "{words}");
+        assert!(rows[2].contains("| ours ") && rows[2].ends_with("|   2.0 |     31 |"), "{words}");
+        assert!(rows[3].contains("|   absent |  absent |") && rows[3].ends_with("| absent |"), "{words}");
         assert!(words.contains("from 360 s, among 30 servers"), "{words}");
     }
 
