@@ -193,6 +193,7 @@ pub const MEMORY_BYTES_MAX: usize = 1 << 20;
 /// So many new peers among the k nearest make a node look up its own id again, without waiting for the next refresh. One or
 /// two come and go all the time; a partition that heals brings half of the neighbourhood at once.
 pub const NEW_NEIGHBOURS_MIN: usize = 2;
-/// So long after the first of them, so that those who find each other meanwhile are found, too. With it, a healed network of
-/// any size knows its neighbourhoods after a few rounds; at most 30 such lookups an hour, of some 25 requests each.
-pub const NEIGHBOURS_SETTLE: Duration = Duration::from_secs(120);
+/// What part of `table.refresh_interval` after the first of them, so that those who find each other meanwhile are found, too: 120 s
+/// with its default. A healed network of any size knows its neighbourhoods after a few rounds; at most 30 such lookups an hour, of
+/// some 45 requests each, are sent where neighbours come and go without end.
+pub const NEIGHBOURS_SETTLE: u32 = 5;

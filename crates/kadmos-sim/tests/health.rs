@@ -155,7 +155,8 @@ fn refresh_drops_the_dead() {
         100 * view.iter().filter(is_dead).count() / view.len()
     };
     let (without, with) = (dead_share(false), dead_share(true));
-    assert!(without > 20 && with <= 5, "{without} % dead without, {with} % with");
+    // Whoever sees many fail asks the best of them whether it is cut off, and so drops some of the dead by itself.
+    assert!(without >= with + 8 && with <= 2, "{without} % dead without, {with} % with");
 }
 
 /// Goal: probing the neighbourhood replaces the dead among the nearest. Method: 10 of the 20 nearest to a node stop;
@@ -193,7 +194,8 @@ fn probing_the_neighbourhood_completes_it() {
         nearest(&world).into_iter().filter(|node| world.is_running(*node)).count()
     };
     let (without, with) = (live_nearest(false), live_nearest(true));
-    assert!(without <= 10 && with >= 19, "{without} of the 20 nearest live without, {with} with");
+    // As above: some of the dead are dropped without it, and others move up.
+    assert!(without <= 16 && with >= 19, "{without} of the 20 nearest live without, {with} with");
 }
 
 /// Goal: the advice to publish again comes when it helps. Method: a value is put while its node is cut off; its user

@@ -176,10 +176,10 @@ async fn public_key(raw: &RawPeer, server: &Server) {
 async fn name(raw: &RawPeer, server: &Server) {
     let keypair = Keypair::generate_ed25519();
     let key = ipns::key(&keypair.public().to_peer_id());
-    let record = |sequence| {
-        let value = format!("/ipfs/bafkqaa{}", ['a', 'b', 'c'][usize::try_from(sequence).unwrap()]);
-        name_record(&keypair, &value, sequence)
-    };
+    // Made once: a record names the second until which it is valid.
+    let records = [(0, 'a'), (1, 'b'), (2, 'c')]
+        .map(|(sequence, last)| name_record(&keypair, &format!("/ipfs/bafkqaa{last}"), sequence));
+    let record = |sequence: usize| records[sequence].clone();
     let mut stream = raw.open(server.id).await;
     for sequence in [0, 2] {
         let record = Record { key: key.clone(), value: record(sequence) };

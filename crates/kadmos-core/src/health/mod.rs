@@ -1,7 +1,7 @@
 //! Whether a node is well, and what it does when it is not.
 //!
 //! [`evaluate`] is pure: facts in, one finding a rule out. [`Health`] makes a state of the findings of many rounds, so
-//! that one bad minute is no alarm. [`Recovery`] decides which remedies are due. `docs/codes.md` has a paragraph for each
+//! that one bad minute is no alarm. `Recovery` decides which remedies are due. `docs/codes.md` has a paragraph for each
 //! code.
 
 mod config;

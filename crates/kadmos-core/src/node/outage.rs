@@ -12,9 +12,11 @@ use crate::time::Timestamp;
 
 /// What the failures and answers of late say about our own connection.
 ///
-///     connected ── several table peers fail, none answered since they were asked ──> checking: the best are asked
-///     checking ── one answers ──> connected: the failures were theirs, and count
-///     checking ── none answers ──> cut off: a few are asked now and then ── one answers ──> connected: all is forgiven
+/// ```text
+/// connected ── several table peers fail, none answered since they were asked ──> checking: the best are asked
+/// checking ── one answers ──> connected: the failures were theirs, and count
+/// checking ── none answers ──> cut off: a few are asked now and then ── one answers ──> connected: all is forgiven
+/// ```
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outage {
     state: State,

@@ -1,6 +1,7 @@
 //! What the node does unasked: refresh stale buckets, probe silent peers, join again when few are left.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::{Node, Serial};
 use crate::bootstrap::{Bootstrap, Buckets, Refresh};
@@ -62,7 +63,7 @@ impl Node {
             }
         }
         if self.upkeep.own_at.is_some_and(|at| at <= now) {
-            self.upkeep.own_at = self.upkeep.running.map(|_| now + NEIGHBOURS_SETTLE);
+            self.upkeep.own_at = self.upkeep.running.map(|_| now + self.neighbours_settle());
             if self.upkeep.running.is_none() {
                 let buckets = Buckets::Only(self.edge_bucket().into_iter().collect());
                 self.launch_upkeep(Machine::Refresh(Refresh::new(buckets)));
@@ -93,6 +94,11 @@ impl Node {
         self.check_outage_soon();
     }
 
+    /// How long newcomers near us are waited for.
+    fn neighbours_settle(&self) -> Duration {
+        self.config.table.refresh_interval / NEIGHBOURS_SETTLE
+    }
+
     /// The bucket that the last of the k nearest is in. The answers to our own id are full of nearer peers, dead ones among
     /// them, and name the last ones seldom.
     fn edge_bucket(&self) -> Option<u16> {
@@ -112,7 +118,7 @@ impl Node {
         }
         self.upkeep.new_neighbours += 1;
         if self.upkeep.new_neighbours >= NEW_NEIGHBOURS_MIN && self.upkeep.own_at.is_none() {
-            self.upkeep.own_at = Some(self.now.monotonic + NEIGHBOURS_SETTLE);
+            self.upkeep.own_at = Some(self.now.monotonic + self.neighbours_settle());
         }
     }
 
