@@ -14,18 +14,13 @@ pub enum SourceKind {
     Remembered,
     /// TXT records of a domain name.
     Dnsaddr,
-    /// Multicast in the local network.
-    Mdns,
     /// A file of addresses.
     File,
-    /// A list of addresses on the web.
-    Url,
 }
 
 impl SourceKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Configured, Self::Remembered, Self::Dnsaddr, Self::Mdns, Self::File, Self::Url];
+    pub const ALL: [Self; 4] = [Self::Configured, Self::Remembered, Self::Dnsaddr, Self::File];
 
     /// Stable label for logs and programs.
     pub const fn label(self) -> &'static str {
@@ -33,9 +28,7 @@ impl SourceKind {
             Self::Configured => "configured",
             Self::Remembered => "remembered",
             Self::Dnsaddr => "dnsaddr",
-            Self::Mdns => "mdns",
             Self::File => "file",
-            Self::Url => "url",
         }
     }
 }

@@ -126,12 +126,12 @@ fn lookup_that_never_ends_is_given_up_within_the_budget() {
 #[test]
 fn lookup_that_finds_nobody_ends_the_wait() {
     let mut rig = Rig::new(private());
-    rig.input(Input::SourceLookupBegan(SourceKind::Url));
-    rig.input(Input::SourceLookupBegan(SourceKind::Url));
+    rig.input(Input::SourceLookupBegan(SourceKind::File));
+    rig.input(Input::SourceLookupBegan(SourceKind::File));
     let id = rig.start(Operation::Bootstrap);
-    rig.input(Input::SourceLookupEnded(SourceKind::Url));
+    rig.input(Input::SourceLookupEnded(SourceKind::File));
     assert_eq!(rig.outcome(id), None, "the other may find somebody");
-    rig.input(Input::SourceLookupEnded(SourceKind::Url));
+    rig.input(Input::SourceLookupEnded(SourceKind::File));
     assert_eq!(rig.ended(id), Outcome::Bootstrap(Err(BootstrapError::NoSources)));
 }
 
@@ -140,7 +140,7 @@ fn lookup_that_finds_nobody_ends_the_wait() {
 fn many_sources_are_tried_a_bounded_number_at_once() {
     let mut rig = Rig::new(private());
     let all: Vec<u32> = (1_000..1_300).collect();
-    add(&mut rig, SourceKind::Url, &all);
+    add(&mut rig, SourceKind::File, &all);
     assert_eq!(rig.node.bootstrap_peers().len(), BOOTSTRAP_PEERS_MAX);
     let id = rig.start(Operation::Bootstrap);
     let mut tried = 0;
