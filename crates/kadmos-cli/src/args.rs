@@ -411,7 +411,7 @@ Trials:
 
 Examples:
   kadmos sim trial join                      300 servers, half of them go's; seconds
-  kadmos sim trial churn --full              1,000 servers for 24 hours; minutes
+  kadmos sim trial churn --full              1,000 servers that stay, 24 hours
 
 Exits 0 when every bar holds, 1 when one does not.")]
 pub(crate) struct SimTrial {

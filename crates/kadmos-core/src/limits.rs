@@ -194,6 +194,6 @@ pub const MEMORY_BYTES_MAX: usize = 1 << 20;
 /// two come and go all the time; a partition that heals brings half of the neighbourhood at once.
 pub const NEW_NEIGHBOURS_MIN: usize = 2;
 /// What part of `table.refresh_interval` after the first of them, so that those who find each other meanwhile are found, too: 120 s
-/// with its default. A healed network of any size knows its neighbourhoods after a few rounds; at most 30 such lookups an hour, of
-/// some 45 requests each, are sent where neighbours come and go without end.
+/// with its default. A network that heals knows its neighbourhoods after a few of them (`kadmos sim trial partition`), and where
+/// neighbours come and go without end there are at most 30 an hour.
 pub const NEIGHBOURS_SETTLE: u32 = 5;

@@ -82,7 +82,7 @@ impl FromStr for TrialName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrialConfig {
-    /// The form that takes an hour: 1,000 servers, 24 hours of churn. Else 300 and 6.
+    /// The large form: 1,000 servers, 24 hours of churn. Else 300 and 6.
     pub full: bool,
     /// Whatever happens by chance is drawn from it. Default 1.
     pub seed: u64,
