@@ -151,7 +151,8 @@ pub struct Bootstrapped {
     pub sources: Vec<SourceReport>,
     /// Peers in the table by common prefix length with this node, from 0 on.
     pub prefixes: Vec<usize>,
-    /// What the health rules found amiss, as stable codes, worst first; `docs/codes.md` has a paragraph for each.
+    /// What the health rules ([`crate::health::evaluate`]) found amiss when it ended, as stable codes, worst first;
+    /// `docs/codes.md` has a paragraph for each.
     pub reasons: Vec<&'static str>,
 }
 

@@ -38,6 +38,11 @@ const NONE_WORSE: (u32, Level) = (0, Level::Unhealthy);
 const NONE_BETTER: (u32, Level) = (0, Level::Healthy);
 
 impl Health {
+    /// Of a node that was just made, with the reason why it is not well yet. No round: nothing follows from it.
+    pub(crate) fn newborn(facts: &Facts, config: &HealthConfig) -> Self {
+        Self { assessment: Some(evaluate(facts, config)), ..Self::default() }
+    }
+
     /// The state: that of the last rounds together.
     pub fn level(&self) -> Level {
         self.level
@@ -48,7 +53,8 @@ impl Health {
         self.since
     }
 
-    /// What the last round found; `None` before the first.
+    /// What the last round found; before the first, that a node which knows nobody is not well. `None` only of
+    /// [`Health::default`], which belongs to no node.
     pub fn assessment(&self) -> Option<&Assessment> {
         self.assessment.as_ref()
     }
@@ -147,6 +153,18 @@ mod tests {
             "better only as far as all three"
         );
         assert_eq!(levels(&[100, 50, 10, 10, 10]), "hhddu", "worse only as far as both");
+    }
+
+    #[test]
+    fn a_newborn_says_why_and_nothing_follows() {
+        let mut health = Health::newborn(&facts(0), &HealthConfig::default());
+        let reasons: Vec<_> = health.reasons().iter().map(|finding| finding.code).collect();
+        assert_eq!(
+            (health.level(), reasons),
+            (Level::Unhealthy, alloc::vec![crate::health::Code::TableSmall])
+        );
+        assert!(health.round(&facts(100), &HealthConfig::default(), Timestamp::ZERO));
+        assert_eq!(health.level(), Level::Healthy, "the first round decides as ever");
     }
 
     #[test]

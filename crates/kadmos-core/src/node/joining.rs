@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::Node;
 use crate::event::Event;
+use crate::health::evaluate;
 use crate::limits::BOOTSTRAP_PEERS_MAX;
 use crate::machine::Machine;
 use crate::operation::{Bootstrapped, Phase, PhaseOutcome, PhaseReport, SourceKind};
@@ -59,41 +60,21 @@ impl Node {
         }
     }
 
-    /// The fourth phase: what is amiss with what there is now.
+    /// The fourth phase: what the health rules say of what there is now. The join's own lookups and requests are among what
+    /// they look at.
     pub(super) fn judge_join(&mut self, report: &mut Bootstrapped, started: Timestamp) {
-        let rules = [
-            ("table_small", self.is_table_small()),
-            ("neighbourhood_silent", self.is_neighbourhood_silent(started)),
-        ];
-        report.reasons = rules.iter().filter(|(_, amiss)| *amiss).map(|(code, _)| *code).collect();
+        let assessment = evaluate(&self.health_facts(), &self.config.health);
+        report.reasons = assessment.reasons().iter().map(|finding| finding.code.code()).collect();
+        let rules = assessment.findings().len();
         let health = PhaseReport {
             phase: Phase::Health,
             outcome: if report.reasons.is_empty() { PhaseOutcome::Done } else { PhaseOutcome::Failed },
-            tried: rules.len(),
-            answered: rules.len() - report.reasons.len(),
+            tried: rules,
+            answered: rules - report.reasons.len(),
             began: self.now.monotonic.since(started),
             elapsed: Duration::ZERO,
         };
         report.phases[Phase::Health as usize] = health;
         self.emit(Event::BootstrapPhaseEnded { report: health });
-    }
-
-    /// Whether the table holds less than it should, as far as the network has that many.
-    fn is_table_small(&self) -> bool {
-        let peers = self.table.view().len();
-        let there = self.network_size().map_or(u64::MAX, |size| size.peers);
-        peers < self.config.table.peers_min && (peers as u64) < there
-    }
-
-    /// Whether half of those nearest to us, or more, have not answered since the join began.
-    fn is_neighbourhood_silent(&self, since: Timestamp) -> bool {
-        let view = self.table.view();
-        let near = view.closest(&view.local().peer.key, self.config.lookup.k.get());
-        let heard = near.iter().filter_map(|info| self.table.standing(&info.peer));
-        // Standings are kept in whole seconds.
-        let heard = heard.filter(|standing| {
-            standing.is_verified() && standing.last_answer() + Duration::from_secs(1) > since
-        });
-        heard.count() * 2 < near.len()
     }
 }

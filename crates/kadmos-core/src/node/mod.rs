@@ -33,6 +33,7 @@ use crate::bootstrap::{Bootstrap, Preimages};
 use crate::config::{AddressPolicy, Config, ConfigError, Mode};
 use crate::error::{Fault, OperationError};
 use crate::event::{Event, Eviction, Rejection};
+use crate::health::Health;
 use crate::limits::{KEY_BYTES_MAX, OPERATIONS_MAX, PROVIDER_KEY_BYTES_MAX};
 use crate::lookup::Query;
 use crate::machine::{Context, Effect, Machine};
@@ -116,7 +117,7 @@ impl Node {
     /// Errors: [`ConfigError`] when `config` cannot work, alone or with `validators`.
     pub fn new(local: Peer, config: Config, validators: Arc<Validators>) -> Result<Self, ConfigError> {
         config.validate(&validators)?;
-        Ok(Self {
+        let mut node = Self {
             rng: ChaCha8Rng::seed_from_u64(config.seed),
             table: Table::new(local, config.protocol.mode, config.table.clone()),
             config: Arc::new(config),
@@ -145,7 +146,9 @@ impl Node {
             remembered_at: UnixTime::default(),
             outputs: VecDeque::new(),
             effects: Vec::new(),
-        })
+        };
+        node.checkup.health = Health::newborn(&node.health_facts(), &node.config.health);
+        Ok(node)
     }
 
     /// Feeds one fact. Time never runs backwards: an older `now` counts as the latest one seen.

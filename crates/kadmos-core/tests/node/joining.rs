@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kadmos_core::error::{BootstrapError, RequestFailure};
+use kadmos_core::health::Code;
 use kadmos_core::limits::{BOOTSTRAP_PEERS_AT_ONCE_MAX, BOOTSTRAP_PEERS_MAX, CONNECT_BUDGET};
 use kadmos_core::message::Response;
 use kadmos_core::operation::{Bootstrapped, Phase, PhaseOutcome, SourceKind, SourceReport};
@@ -180,5 +181,9 @@ fn a_join_that_finds_too_few_says_what_is_amiss() {
     }
     let report = joined(&rig, id);
     assert_eq!(report.phase(Phase::Health).outcome, PhaseOutcome::Failed);
-    assert!(report.reasons.contains(&"table_small"), "{report:?}");
+    assert_eq!(report.reasons, ["requests_failing", "neighbourhood_silent"], "{report:?}");
+    let health = report.phase(Phase::Health);
+    assert_eq!((health.tried, health.tried - health.answered), (Code::ALL.len(), 2));
+    let found: Vec<_> = rig.node.health().reasons().iter().map(|finding| finding.code.code()).collect();
+    assert_eq!(report.reasons, found, "a join is judged by the rules of health");
 }
