@@ -247,7 +247,8 @@ impl Config {
         self.protocol.name.starts_with("/ipfs/")
     }
 
-    /// Checks every range, and on `/ipfs` everything that others rely on.
+    /// Checks every range, and on `/ipfs` everything that others rely on, unless the host has rules of its own
+    /// ([`Validators::none`]).
     ///
     /// Errors: [`ConfigError`] names the field. Source of the `/ipfs` rules: go-libp2p-kad-dht `Config.Validate`.
     pub fn validate(&self, validators: &Validators) -> Result<(), ConfigError> {
@@ -299,7 +300,8 @@ impl Config {
             }
         }
         self.validate_health()?;
-        if self.is_ipfs() { self.validate_ipfs(validators) } else { Ok(()) }
+        // Whoever has no rules for values makes their own, and answers for what becomes of the network.
+        if self.is_ipfs() && !validators.are_none() { self.validate_ipfs(validators) } else { Ok(()) }
     }
 
     fn validate_health(&self) -> Result<(), ConfigError> {

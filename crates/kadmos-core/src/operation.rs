@@ -10,7 +10,8 @@ use crate::error::{
     BootstrapError, ClosestPeersError, Fault, FindPeerError, FindProvidersError, GetValueError,
     OperationError, ProvideError, PublishReport, PutValueError,
 };
-use crate::peer::{PeerId, PeerInfo};
+use crate::message::{Record, Response};
+use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::record::ValueFrom;
 
 /// Names an operation; chosen by the driver, carried back by every [`Update`].
@@ -52,6 +53,23 @@ pub enum Operation {
         /// Multihash of the content.
         key: Bytes,
     },
+    /// Ask everybody on the way to the k peers closest to `key`; each answer arrives as [`Update::Answered`], as it came:
+    /// the own store is not asked, no validator judges values, nobody is corrected. Ends as a lookup of closest peers
+    /// does. For hosts with rules of their own.
+    Survey {
+        /// What is asked about; its hash is walked to.
+        key: Bytes,
+        /// What is asked.
+        question: Question,
+    },
+    /// Send a record as it is, without a look at the own store or at a validator, to these peers or to the k closest to
+    /// its key. Answers on the way there arrive as [`Update::Answered`]. For hosts with rules of their own.
+    Deliver {
+        /// What is sent.
+        delivery: Delivery,
+        /// To whom; `None` finds the k closest.
+        holders: Option<Vec<PeerInfo>>,
+    },
     /// Store a value on the k closest peers.
     PutValue {
         /// Binary record key.
@@ -72,6 +90,44 @@ impl Operation {
             Self::GetValue { .. } => OperationKind::GetValue,
             Self::Provide { .. } => OperationKind::Provide,
             Self::PutValue { .. } => OperationKind::PutValue,
+            Self::Survey { .. } => OperationKind::ClosestPeers,
+            Self::Deliver { delivery: Delivery::Provider { .. }, .. } => OperationKind::Provide,
+            Self::Deliver { delivery: Delivery::Value(_), .. } => OperationKind::PutValue,
+        }
+    }
+}
+
+/// What [`Operation::Survey`] asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// FIND_NODE.
+    ClosestPeers,
+    /// GET_PROVIDERS.
+    Providers,
+    /// GET_VALUE.
+    Value,
+}
+
+/// What [`Operation::Deliver`] sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// ADD_PROVIDER.
+    Provider {
+        /// Multihash of the content.
+        key: Bytes,
+        /// Who provides it; servers take it only from the provider itself.
+        provider: PeerInfo,
+    },
+    /// PUT_VALUE.
+    Value(Record),
+}
+
+impl Delivery {
+    /// The record's key.
+    pub const fn key(&self) -> &Bytes {
+        match self {
+            Self::Provider { key, .. } => key,
+            Self::Value(record) => &record.key,
         }
     }
 }
@@ -135,6 +191,13 @@ pub struct OperationOptions {
 /// operation was cancelled: then nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
+    /// A peer answered a [`Operation::Survey`], or a [`Operation::Deliver`] on the way.
+    Answered {
+        /// Who.
+        peer: Peer,
+        /// What, without addresses and peers that the node does not deal with.
+        response: Response,
+    },
     /// A provider that was not reported before, or was reported with fewer addresses; always with all known so far.
     Provider(PeerInfo),
     /// A value better than all before.

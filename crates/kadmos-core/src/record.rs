@@ -136,9 +136,13 @@ pub trait Validator: Send + Sync {
     fn compare(&self, key: &[u8], a: &[u8], b: &[u8]) -> core::cmp::Ordering;
 }
 
-/// Validators by namespace. A key whose namespace has none is refused.
+/// Validators by namespace. A key whose namespace has none is refused, unless they are [`Validators::none`].
 #[derive(Default)]
-pub struct Validators(BTreeMap<String, Box<dyn Validator>>);
+pub struct Validators {
+    by_namespace: BTreeMap<String, Box<dyn Validator>>,
+    /// Without rules for a key, everything may be stored under it, and the latest counts.
+    lawless: bool,
+}
 
 impl Validators {
     /// No namespaces: refuses every value.
@@ -146,23 +150,34 @@ impl Validators {
         Self::default()
     }
 
+    /// No rules: any value is stored under any key, with or without a namespace, in place of the one before. For private
+    /// networks whose users check what they get. Namespaces registered besides keep their rules.
+    pub fn none() -> Self {
+        Self { lawless: true, ..Self::default() }
+    }
+
+    /// Whether these were made by [`Validators::none`].
+    pub fn are_none(&self) -> bool {
+        self.lawless
+    }
+
     /// Registers `validator` for `/namespace/…`, replacing an earlier one.
     #[must_use]
     pub fn with(mut self, namespace: &str, validator: impl Validator + 'static) -> Self {
-        self.0.insert(namespace.into(), Box::new(validator));
+        self.by_namespace.insert(namespace.into(), Box::new(validator));
         self
     }
 
     /// The registered namespaces, sorted.
     pub fn namespaces(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.by_namespace.keys().map(String::as_str)
     }
 
     /// See [`Validator::validate`].
     ///
     /// Errors: [`InvalidRecord`], also when the key has no namespace or an unknown one.
     pub fn validate(&self, key: &[u8], value: &[u8], now: UnixTime) -> Result<(), InvalidRecord> {
-        self.for_key(key)?.validate(key, value, now)
+        self.for_key(key)?.map_or(Ok(()), |validator| validator.validate(key, value, now))
     }
 
     /// Whether values under `key` have rules here.
@@ -174,15 +189,32 @@ impl Validators {
 
     /// See [`Validator::compare`]; `Equal` for an unknown namespace, whose values are never valid.
     pub fn compare(&self, key: &[u8], a: &[u8], b: &[u8]) -> core::cmp::Ordering {
-        self.for_key(key).map_or(core::cmp::Ordering::Equal, |validator| validator.compare(key, a, b))
+        match self.for_key(key) {
+            Ok(Some(validator)) => validator.compare(key, a, b),
+            Ok(None) | Err(_) => core::cmp::Ordering::Equal,
+        }
     }
 
-    fn for_key(&self, key: &[u8]) -> Result<&dyn Validator, InvalidRecord> {
-        let namespace = namespace(key).ok_or(InvalidRecord::NoNamespace)?;
-        self.0
-            .get(namespace)
-            .map(Box::as_ref)
-            .ok_or_else(|| InvalidRecord::UnknownNamespace { namespace: namespace.into() })
+    /// Whether the valid value `new` takes the place of `held`: if it is better or, where there are no rules, always.
+    pub fn replaces(&self, key: &[u8], new: &[u8], held: &[u8]) -> bool {
+        match self.for_key(key) {
+            Ok(Some(validator)) => validator.compare(key, new, held).is_gt(),
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// `None` where there are no rules.
+    fn for_key(&self, key: &[u8]) -> Result<Option<&dyn Validator>, InvalidRecord> {
+        let namespace = namespace(key);
+        match namespace.and_then(|namespace| self.by_namespace.get(namespace)) {
+            Some(validator) => Ok(Some(validator.as_ref())),
+            None if self.lawless => Ok(None),
+            None => Err(match namespace {
+                None => InvalidRecord::NoNamespace,
+                Some(namespace) => InvalidRecord::UnknownNamespace { namespace: namespace.into() },
+            }),
+        }
     }
 }
 

@@ -519,7 +519,9 @@ fn key_of(operation: &Operation) -> Bytes {
         | Operation::FindProviders { key, .. }
         | Operation::GetValue { key, .. }
         | Operation::Provide { key }
+        | Operation::Survey { key, .. }
         | Operation::PutValue { key, .. } => key.clone(),
+        Operation::Deliver { delivery, .. } => delivery.key().clone(),
         Operation::Bootstrap | Operation::FindPeer { .. } => Bytes::new(),
     }
 }

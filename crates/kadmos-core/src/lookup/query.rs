@@ -17,7 +17,7 @@ use crate::event::Refusal;
 use crate::key::Key;
 use crate::machine::{Context, Effect};
 use crate::message::{Request, Response};
-use crate::operation::{ClosestPeers, Outcome};
+use crate::operation::{ClosestPeers, Outcome, Question, Update};
 use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::record::{StoreReply, StoreRequest};
 use crate::time::Timestamp;
@@ -39,6 +39,8 @@ enum Goal {
         named: Option<PeerInfo>,
     },
     Providers(ProviderSearch),
+    /// Every answer is passed on.
+    Survey(Question),
     Value(ValueSearch),
 }
 
@@ -61,9 +63,13 @@ impl Query {
         Self { key, goal: Goal::Value(ValueSearch::new(quorum)), walk: None }
     }
 
+    pub(crate) fn survey(key: Bytes, question: Question) -> Self {
+        Self { key, goal: Goal::Survey(question), walk: None }
+    }
+
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
         match &self.goal {
-            Goal::ClosestPeers => self.start_walk(cx),
+            Goal::ClosestPeers | Goal::Survey(_) => self.start_walk(cx),
             Goal::Peer { id, .. } => {
                 if cx.table.view().local().peer.id == *id {
                     cx.emit(Effect::Ended(Outcome::FindPeer(Err(FindPeerError::IsSelf))));
@@ -125,6 +131,12 @@ impl Query {
             (Goal::Value(search), Response::GetValue { record, .. }) => {
                 done = search.add(cx, &self.key, peer, record.as_ref());
             }
+            (Goal::Survey(Question::ClosestPeers), Response::FindNode { .. })
+            | (Goal::Survey(Question::Providers), Response::GetProviders { .. })
+            | (Goal::Survey(Question::Value), Response::GetValue { .. }) => {
+                let (peer, response) = (peer.clone(), response.clone());
+                cx.emit(Effect::Update(Update::Answered { peer, response }));
+            }
             _ => {
                 cx.emit(Effect::Refused { peer: peer.clone(), code: Refusal::WrongResponse });
                 walk.failed(peer, now);
@@ -171,7 +183,7 @@ impl Query {
     pub(crate) fn expired(&mut self) -> Outcome {
         let late = OperationError::TimedOut;
         match &mut self.goal {
-            Goal::ClosestPeers => Outcome::ClosestPeers(match &self.walk {
+            Goal::ClosestPeers | Goal::Survey(_) => Outcome::ClosestPeers(match &self.walk {
                 Some(walk) if walk.answers() > 0 => {
                     Ok(ClosestPeers { peers: walk.closest(), complete: false })
                 }
@@ -198,9 +210,11 @@ impl Query {
         while let Some(to) = walk.next_peer() {
             let key = self.key.clone();
             let message = match self.goal {
-                Goal::ClosestPeers | Goal::Peer { .. } => Request::FindNode { key },
-                Goal::Providers(_) => Request::GetProviders { key },
-                Goal::Value(_) => Request::GetValue { key },
+                Goal::ClosestPeers | Goal::Peer { .. } | Goal::Survey(Question::ClosestPeers) => {
+                    Request::FindNode { key }
+                }
+                Goal::Providers(_) | Goal::Survey(Question::Providers) => Request::GetProviders { key },
+                Goal::Value(_) | Goal::Survey(Question::Value) => Request::GetValue { key },
             };
             cx.send(to, message, 0);
         }
@@ -218,7 +232,7 @@ impl Query {
             None => (0, None),
         };
         let outcome = match &mut self.goal {
-            Goal::ClosestPeers => Outcome::ClosestPeers(match (&self.walk, failure) {
+            Goal::ClosestPeers | Goal::Survey(_) => Outcome::ClosestPeers(match (&self.walk, failure) {
                 (Some(walk), None) => {
                     Ok(ClosestPeers { peers: walk.closest(), complete: walk.is_complete() })
                 }

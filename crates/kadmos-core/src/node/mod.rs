@@ -40,7 +40,8 @@ use crate::machine::{Context, Effect, Machine};
 use crate::message::{Record, Request};
 use crate::netsize::{Estimator, NetworkSize};
 use crate::operation::{
-    Cost, Operation, OperationId, OperationKind, OperationOptions, Outcome, SourceKind, Update,
+    Cost, Delivery, Operation, OperationId, OperationKind, OperationOptions, Outcome, Question, SourceKind,
+    Update,
 };
 use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::publish::{Publish, Spread};
@@ -82,6 +83,8 @@ pub struct Node {
     links: BTreeMap<PeerId, Group>,
     asns: Option<Arc<AsnMap>>,
     filter: Option<Arc<dyn PeerFilter>>,
+    /// Peers enter the table by [`Input::InsertPeer`] only.
+    only_inserted: bool,
     checkup: Checkup,
     preimages: Option<Arc<Preimages>>,
     netsize: Estimator,
@@ -140,6 +143,7 @@ impl Node {
             links: BTreeMap::new(),
             asns: None,
             filter: None,
+            only_inserted: false,
             checkup: Checkup::default(),
             preimages: None,
             netsize: Estimator::default(),
@@ -169,6 +173,7 @@ impl Node {
             Input::SourceLookupEnded(kind) => self.source_lookup_ended(kind),
             Input::Remember(memory) => self.remember(*memory),
             Input::AddPeer(info) => self.consider(info),
+            Input::InsertPeer(info) => self.insert_peer(info),
             Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
             Input::SetMode(mode) => self.set_mode(mode),
             Input::SetAddrs(addrs) => self.set_addrs(addrs),
@@ -251,6 +256,16 @@ impl Node {
         self.running.len()
     }
 
+    /// What a user's operation has cost so far; `None` once it has ended.
+    pub fn cost_so_far(&self, id: OperationId) -> Option<Cost> {
+        self.running.get(self.users.get(&id)?).map(|running| self.cost(running))
+    }
+
+    /// Lets nobody enter the table but by [`Input::InsertPeer`].
+    pub fn admit_only_inserted(&mut self) {
+        self.only_inserted = true;
+    }
+
     /// Requests under way.
     pub fn running_requests(&self) -> usize {
         self.requests.len()
@@ -300,6 +315,8 @@ impl Node {
             Operation::GetValue { key, quorum } => {
                 Machine::Query(Query::value(key, quorum.unwrap_or(self.config.lookup.quorum)))
             }
+            Operation::Survey { key, question } => Machine::Query(Query::survey(key, question)),
+            Operation::Deliver { delivery, holders } => Machine::Publish(Publish::foreign(delivery, holders)),
             Operation::Provide { key } => Machine::Publish(Publish::provider(key)),
             Operation::PutValue { key, value } => Machine::Publish(Publish::value(Record { key, value })),
         };
@@ -315,10 +332,15 @@ impl Node {
         }
         let (key, max) = match operation {
             Operation::Bootstrap | Operation::FindPeer { .. } => return Ok(()),
-            Operation::FindProviders { key, .. } | Operation::Provide { key } => {
+            Operation::FindProviders { key, .. }
+            | Operation::Provide { key }
+            | Operation::Survey { key, question: Question::Providers }
+            | Operation::Deliver { delivery: Delivery::Provider { key, .. }, .. } => {
                 (key, PROVIDER_KEY_BYTES_MAX)
             }
+            Operation::Deliver { delivery: Delivery::Value(record), .. } => (&record.key, KEY_BYTES_MAX),
             Operation::ClosestPeers { key }
+            | Operation::Survey { key, .. }
             | Operation::GetValue { key, .. }
             | Operation::PutValue { key, .. } => (key, KEY_BYTES_MAX),
         };
@@ -552,8 +574,29 @@ impl Node {
         self.rejoin_if_few();
     }
 
+    fn insert_peer(&mut self, info: PeerInfo) {
+        let info = PeerInfo::new(info.peer, self.usable(&info.addrs));
+        if info.addrs.is_empty() || !self.is_wanted(&info) {
+            return;
+        }
+        let peer = info.peer.clone();
+        match self.table.insert(info, self.now.monotonic) {
+            Admission::Room => {
+                let prefix_len = self.table.prefix_len(&peer.key);
+                self.neighbour_admitted(&peer);
+                self.emit(Event::PeerAdmitted { peer, prefix_len });
+            }
+            Admission::Present => {}
+            Admission::Full | Admission::GroupFull | Admission::IsSelf => return,
+        }
+        self.outputs.push_back(Output::TableChanged { urgent: false });
+    }
+
     /// Admits a peer that has answered, if it gets a place.
     fn admit(&mut self, info: PeerInfo, rtt: Duration, useful: bool) {
+        if self.only_inserted {
+            return;
+        }
         // A table peer keeps the addresses that identify told; one without any could be reached by nobody.
         if info.addrs.is_empty() || self.table.contains(&info.peer) {
             return;

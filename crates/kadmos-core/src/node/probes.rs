@@ -105,6 +105,9 @@ impl Node {
     /// Considers a server that is not in the table: asks it for its own id, as go-libp2p-kad-dht does, if it would get a
     /// place.
     pub(super) fn consider(&mut self, info: PeerInfo) {
+        if self.only_inserted {
+            return;
+        }
         let peer = &info.peer;
         let group = self.group_of(&info);
         let prospect = self.table.prospect(peer, group);

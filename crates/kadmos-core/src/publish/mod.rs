@@ -3,6 +3,7 @@
 mod spread;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -13,7 +14,7 @@ use crate::limits::VALUE_BYTES_MAX;
 use crate::lookup::{Walk, walk_failure};
 use crate::machine::{Context, Effect};
 use crate::message::{Record, Request, Response};
-use crate::operation::Outcome;
+use crate::operation::{Delivery, Outcome, Update};
 use crate::peer::{Peer, PeerInfo};
 use crate::record::{ProviderRecord, StoreReply, StoreRequest, ValueWrite};
 use crate::time::Timestamp;
@@ -30,8 +31,17 @@ pub(crate) struct Publish {
 
 #[derive(Clone, Debug)]
 enum What {
-    Provider { key: Bytes },
-    Value { record: Record },
+    Provider {
+        key: Bytes,
+    },
+    Value {
+        record: Record,
+    },
+    /// Somebody else's rules, and holders if they name them.
+    Foreign {
+        delivery: Delivery,
+        holders: Option<Vec<PeerInfo>>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -61,8 +71,16 @@ impl Publish {
         Self { what: What::Value { record }, stage: Stage::New, local_failure: None }
     }
 
+    pub(crate) fn foreign(delivery: Delivery, holders: Option<Vec<PeerInfo>>) -> Self {
+        Self { what: What::Foreign { delivery, holders }, stage: Stage::New, local_failure: None }
+    }
+
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
-        match &self.what {
+        match &mut self.what {
+            What::Foreign { holders, .. } => match holders.take() {
+                None => self.start_walk(cx),
+                Some(holders) => self.start_spread(cx, holders, 0),
+            },
             What::Provider { key } => {
                 let local = cx.table.view().local().clone();
                 if local.addrs.is_empty() {
@@ -99,7 +117,7 @@ impl Publish {
             (Stage::Reading, What::Value { record }, StoreReply::Value(stored)) => {
                 if let Some(stored) = &stored
                     && stored.record.value != record.value
-                    && cx.validators.compare(&record.key, &stored.record.value, &record.value).is_ge()
+                    && !cx.validators.replaces(&record.key, &record.value, &stored.record.value)
                     && cx.validators.validate(&record.key, &stored.record.value, cx.now.unix).is_ok()
                 {
                     return self.end_put(cx, Err(PutValueError::Outdated));
@@ -137,6 +155,10 @@ impl Publish {
     pub(crate) fn answered(&mut self, cx: &mut Context<'_>, peer: &Peer, response: &Response) {
         match &mut self.stage {
             Stage::Walking { walk, .. } => {
+                if matches!(self.what, What::Foreign { .. }) {
+                    let (peer, response) = (peer.clone(), response.clone());
+                    cx.emit(Effect::Update(Update::Answered { peer, response }));
+                }
                 walk.answered(peer, response.closer(), cx.now.monotonic);
                 self.advance(cx);
             }
@@ -219,6 +241,7 @@ impl Publish {
         match &self.what {
             What::Provider { key } => key,
             What::Value { record } => &record.key,
+            What::Foreign { delivery, .. } => delivery.key(),
         }
     }
 
@@ -248,6 +271,10 @@ impl Publish {
         }
         let hops = walk.hops();
         let holders = walk.closest();
+        self.start_spread(cx, holders, hops);
+    }
+
+    fn start_spread(&mut self, cx: &mut Context<'_>, holders: Vec<PeerInfo>, hops: usize) {
         let mut spread = Spread::new(self.request(cx.table.view().local()), holders, cx.config.retry);
         spread.start(cx);
         self.stage = Stage::Spreading { spread, hops };
@@ -259,7 +286,12 @@ impl Publish {
             What::Provider { key } => {
                 Request::AddProvider { key: key.clone(), providers: alloc::vec![local.clone()] }
             }
-            What::Value { record } => Request::PutValue { record: record.clone() },
+            What::Value { record } | What::Foreign { delivery: Delivery::Value(record), .. } => {
+                Request::PutValue { record: record.clone() }
+            }
+            What::Foreign { delivery: Delivery::Provider { key, provider }, .. } => {
+                Request::AddProvider { key: key.clone(), providers: alloc::vec![provider.clone()] }
+            }
         }
     }
 
@@ -277,20 +309,24 @@ impl Publish {
         let local_failure = self.local_failure.take();
         let result = result.map(|report| PublishReport { local_failure, ..report });
         match &self.what {
-            What::Provider { .. } => Outcome::Provide(match result {
-                Ok(report) if report.sent > 0 => Ok(report),
-                Ok(report) => {
-                    Err(ProvideError::NotSent { attempted: report.attempted, failed: report.failed })
-                }
-                Err(error) => Err(error.into()),
-            }),
-            What::Value { .. } => Outcome::PutValue(match result {
-                Ok(report) if report.stored > 0 => Ok(report),
-                Ok(report) => {
-                    Err(PutValueError::NotStored { attempted: report.attempted, failed: report.failed })
-                }
-                Err(error) => Err(error.into()),
-            }),
+            What::Provider { .. } | What::Foreign { delivery: Delivery::Provider { .. }, .. } => {
+                Outcome::Provide(match result {
+                    Ok(report) if report.sent > 0 => Ok(report),
+                    Ok(report) => {
+                        Err(ProvideError::NotSent { attempted: report.attempted, failed: report.failed })
+                    }
+                    Err(error) => Err(error.into()),
+                })
+            }
+            What::Value { .. } | What::Foreign { delivery: Delivery::Value(_), .. } => {
+                Outcome::PutValue(match result {
+                    Ok(report) if report.stored > 0 => Ok(report),
+                    Ok(report) => {
+                        Err(PutValueError::NotStored { attempted: report.attempted, failed: report.failed })
+                    }
+                    Err(error) => Err(error.into()),
+                })
+            }
         }
     }
 

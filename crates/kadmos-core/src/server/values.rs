@@ -1,7 +1,6 @@
 //! GET_VALUE and PUT_VALUE.
 
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 
 use bytes::Bytes;
 
@@ -76,7 +75,7 @@ impl Responder {
     /// Whether `held` stays in place of the valid record `new`.
     fn outranks(&self, held: &Record, new: &Record, now: Now) -> bool {
         held.value != new.value
-            && self.validators.compare(&new.key, &new.value, &held.value) != Ordering::Greater
+            && !self.validators.replaces(&new.key, &new.value, &held.value)
             && self.validators.validate(&held.key, &held.value, now.unix).is_ok()
     }
 }

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod config;
+mod foreign;
 mod joining;
 mod lookups;
 mod membership;

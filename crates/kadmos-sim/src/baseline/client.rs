@@ -275,7 +275,7 @@ impl Client {
                 self.bootstrap_peers.truncate(BOOTSTRAP_PEERS_MAX);
             }
             Input::Remember(_) | Input::SourceLookupBegan(_) | Input::SourceLookupEnded(_) => {} // none of the anchors does either
-            Input::AddPeer(info) => self.consider(info),
+            Input::AddPeer(info) | Input::InsertPeer(info) => self.consider(info),
             Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
             Input::SetMode(mode) => {
                 if self.table.set_mode(mode) {
@@ -380,6 +380,13 @@ impl Client {
                     (self.baseline == Baseline::GoOptimistic).then(|| self.network_size()).flatten();
                 let optimistic = optimistic.map(go::Thresholds::of);
                 (key, Goal::Provide(Publishing { optimistic, ..Publishing::default() }))
+            }
+            // Kadmos' own, and nothing the anchors can do.
+            Operation::Survey { .. } | Operation::Deliver { .. } => {
+                let reason = "surveys and deliveries are not modelled".into();
+                let outcome = Outcome::failed(kind, OperationError::Store { reason });
+                self.tell(id, Update::Ended { outcome, cost: Cost::default() });
+                return Ok(());
             }
             // The Dart port's values are not modelled: no study compares them.
             Operation::GetValue { .. } | Operation::PutValue { .. }

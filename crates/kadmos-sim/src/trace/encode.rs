@@ -187,6 +187,11 @@ fn update_bytes(out: &mut Vec<u8>, update: &Update) {
                 peer(out, from);
             }
         }
+        Update::Answered { peer: from, response } => {
+            out.push(3);
+            peer(out, from);
+            debug(out, response);
+        }
         Update::Ended { outcome, cost } => {
             out.push(2);
             match outcome {

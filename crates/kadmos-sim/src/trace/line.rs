@@ -30,7 +30,9 @@ impl fmt::Display for TraceEvent<'_> {
                     | Operation::FindProviders { key, .. }
                     | Operation::GetValue { key, .. }
                     | Operation::Provide { key }
+                    | Operation::Survey { key, .. }
                     | Operation::PutValue { key, .. } => write!(f, " {}", Hex(key)),
+                    Operation::Deliver { delivery, .. } => write!(f, " {}", Hex(delivery.key())),
                 }
             }
             Fact::Connected(peer) => write!(f, "connected to {peer}"),
@@ -69,6 +71,7 @@ impl fmt::Display for TraceEvent<'_> {
                     Update::Provider(info) => {
                         write!(f, "found provider {}", Peers(std::slice::from_ref(info)))
                     }
+                    Update::Answered { response, .. } => write!(f, "answered: {}", Answer(response)),
                     Update::Value(found) => write!(f, "found value {}", Hex(&found.value)),
                     Update::Ended { outcome, cost } => {
                         write!(f, "ended: {} requests, {} failed, ", cost.requests, cost.failures)?;
