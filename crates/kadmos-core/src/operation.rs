@@ -1,6 +1,7 @@
 //! What a user can ask a node to do, and what comes back.
 
 use alloc::vec::Vec;
+use core::num::NonZeroUsize;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -62,13 +63,13 @@ pub enum Operation {
         /// What is asked.
         question: Question,
     },
-    /// Send a record as it is, without a look at the own store or at a validator, to these peers or to the k closest to
+    /// Send a record as it is, without a look at the own store or at a validator, to these peers or to those closest to
     /// its key. Answers on the way there arrive as [`Update::Answered`]. For hosts with rules of their own.
     Deliver {
         /// What is sent.
         delivery: Delivery,
-        /// To whom; `None` finds the k closest.
-        holders: Option<Vec<PeerInfo>>,
+        /// To whom.
+        holders: Holders,
     },
     /// Store a value on the k closest peers.
     PutValue {
@@ -106,6 +107,15 @@ pub enum Question {
     Providers,
     /// GET_VALUE.
     Value,
+}
+
+/// To whom [`Operation::Deliver`] sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holders {
+    /// So many of the peers closest to the key, at most k, which are looked up.
+    Closest(NonZeroUsize),
+    /// These.
+    Peers(Vec<PeerInfo>),
 }
 
 /// What [`Operation::Deliver`] sends.
@@ -184,7 +194,7 @@ pub struct OperationOptions {
     /// Ends the operation after this long; `None` takes `lookup.deadline`.
     pub deadline: Option<Duration>,
     /// Requests in flight; `None` takes `lookup.alpha`.
-    pub alpha: Option<core::num::NonZeroUsize>,
+    pub alpha: Option<NonZeroUsize>,
 }
 
 /// Something an operation produced. Any number of streamed ones, then exactly one [`Update::Ended`], unless the

@@ -14,7 +14,7 @@ use crate::limits::VALUE_BYTES_MAX;
 use crate::lookup::{Walk, walk_failure};
 use crate::machine::{Context, Effect};
 use crate::message::{Record, Request, Response};
-use crate::operation::{Delivery, Outcome, Update};
+use crate::operation::{Delivery, Holders, Outcome, Update};
 use crate::peer::{Peer, PeerInfo};
 use crate::record::{ProviderRecord, StoreReply, StoreRequest, ValueWrite};
 use crate::time::Timestamp;
@@ -40,7 +40,7 @@ enum What {
     /// Somebody else's rules, and holders if they name them.
     Foreign {
         delivery: Delivery,
-        holders: Option<Vec<PeerInfo>>,
+        holders: Holders,
     },
 }
 
@@ -71,16 +71,17 @@ impl Publish {
         Self { what: What::Value { record }, stage: Stage::New, local_failure: None }
     }
 
-    pub(crate) fn foreign(delivery: Delivery, holders: Option<Vec<PeerInfo>>) -> Self {
+    pub(crate) fn foreign(delivery: Delivery, holders: Holders) -> Self {
         Self { what: What::Foreign { delivery, holders }, stage: Stage::New, local_failure: None }
     }
 
     pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
         match &mut self.what {
-            What::Foreign { holders, .. } => match holders.take() {
-                None => self.start_walk(cx),
-                Some(holders) => self.start_spread(cx, holders, 0),
-            },
+            What::Foreign { holders: Holders::Closest(_), .. } => self.start_walk(cx),
+            What::Foreign { holders: Holders::Peers(holders), .. } => {
+                let holders = core::mem::take(holders);
+                self.start_spread(cx, holders, 0);
+            }
             What::Provider { key } => {
                 let local = cx.table.view().local().clone();
                 if local.addrs.is_empty() {
@@ -270,7 +271,10 @@ impl Publish {
             cx.emit(Effect::Refreshed { prefix_len, answered: walk_failure(walk).is_none() });
         }
         let hops = walk.hops();
-        let holders = walk.closest();
+        let mut holders = walk.closest();
+        if let What::Foreign { holders: Holders::Closest(count), .. } = &self.what {
+            holders.truncate(count.get());
+        }
         self.start_spread(cx, holders, hops);
     }
 

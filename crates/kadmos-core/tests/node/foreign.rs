@@ -1,9 +1,11 @@
 //! What a host with rules of its own uses: surveys, deliveries, and a table that takes only whom it is given.
 
+use std::num::NonZeroUsize;
+
 use bytes::Bytes;
 use kadmos_core::config::ConfigError;
 use kadmos_core::message::{MessageKind, Request, Response};
-use kadmos_core::operation::{Delivery, Question};
+use kadmos_core::operation::{Delivery, Holders, Question};
 use kadmos_core::{Config, Event, Input, Operation, Outcome, Update, Validators};
 
 use crate::rig::{Rig, nearest, peer, private, record};
@@ -34,7 +36,7 @@ fn a_delivery_goes_to_those_named_and_to_nobody_else() {
     let mut rig = Rig::with_peers(private(), 30);
     let holders = vec![peer(100), peer(101)];
     let delivery = Delivery::Value(record(KEY, b"x"));
-    let id = rig.start(Operation::Deliver { delivery, holders: Some(holders.clone()) });
+    let id = rig.start(Operation::Deliver { delivery, holders: Holders::Peers(holders.clone()) });
     let sent = rig.answer_all(400);
     assert_eq!(sent.iter().map(|sent| sent.to.clone()).collect::<Vec<_>>(), holders);
     assert!(
@@ -49,13 +51,14 @@ fn a_delivery_without_holders_finds_the_closest() {
     let mut rig = Rig::with_peers(private(), 60);
     let key = Bytes::from_static(b"a multihash");
     let delivery = Delivery::Provider { key: key.clone(), provider: peer(7) };
-    let id = rig.start(Operation::Deliver { delivery, holders: None });
+    let id =
+        rig.start(Operation::Deliver { delivery, holders: Holders::Closest(NonZeroUsize::new(5).unwrap()) });
     let sent = rig.answer_all(400);
     let given = sent.iter().filter(|sent| sent.message.kind() == MessageKind::AddProvider);
     let given: Vec<_> = given.map(|sent| sent.to.clone()).collect();
-    assert_eq!(given, nearest(400, &key, 20));
+    assert_eq!(given, nearest(400, &key, 5));
     let Outcome::Provide(Ok(report)) = rig.ended(id) else { panic!() };
-    assert_eq!(report.sent, 20);
+    assert_eq!(report.sent, 5);
     assert!(rig.stores.is_empty());
 }
 
