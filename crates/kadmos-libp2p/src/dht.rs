@@ -59,6 +59,37 @@ pub struct Dht {
     lan: Option<Arc<Shared>>,
 }
 
+/// A [`Dht`] that does not keep its node running: the node ends when the last true handle is dropped. From
+/// [`Dht::downgrade`].
+#[derive(Clone, Debug)]
+pub struct WeakDht {
+    local: PeerId,
+    options: OperationOptions,
+    commands: mpsc::WeakSender<Command>,
+    events: broadcast::WeakSender<(Realm, Event)>,
+    shared: Arc<Shared>,
+    lan: Option<Arc<Shared>>,
+}
+
+impl WeakDht {
+    /// The handle again; `None` when no true one is left.
+    pub fn upgrade(&self) -> Option<Dht> {
+        Some(Dht {
+            local: self.local,
+            options: self.options,
+            commands: self.commands.upgrade()?,
+            events: self.events.clone(),
+            shared: Arc::clone(&self.shared),
+            lan: self.lan.clone(),
+        })
+    }
+
+    /// As [`Dht::table_now`].
+    pub fn table_now(&self) -> Arc<TableSnapshot> {
+        self.shared.table.load_full()
+    }
+}
+
 /// How often a drain looks whether it is done.
 const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -82,6 +113,18 @@ impl Dht {
         lan: Option<Arc<Shared>>,
     ) -> Self {
         Self { local, options: OperationOptions::default(), commands, events, shared, lan }
+    }
+
+    /// A handle that does not keep the node running, for tasks that accompany it.
+    pub fn downgrade(&self) -> WeakDht {
+        WeakDht {
+            local: self.local,
+            options: self.options,
+            commands: self.commands.downgrade(),
+            events: self.events.clone(),
+            shared: Arc::clone(&self.shared),
+            lan: self.lan.clone(),
+        }
     }
 
     /// A handle to one realm only; `None` when the node is not in it, or this handle is to another.

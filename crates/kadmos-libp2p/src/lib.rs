@@ -41,7 +41,7 @@ mod streams;
 pub use behaviour::{Behaviour, BehaviourEvent, Options, RealmConfig};
 pub use clock::{Clock, SystemClock};
 pub use convert::{PeerAddrs, PeerAddrsError};
-pub use dht::Dht;
+pub use dht::{Dht, WeakDht};
 pub use events::Events;
 pub use realm::{Realm, RequestKey};
 pub use results::{ClosestPeers, Drained, FoundValue, HealthReport, Load, PublishReport, ValueFrom};

@@ -21,7 +21,7 @@ use crate::network::ReachParts;
 use crate::node::Node;
 use crate::reach::{AutoMode, Prober, Reach, Service};
 use crate::sources::dnsaddr::SystemTxt;
-use crate::sources::{self, dnsaddr, list};
+use crate::sources::{Rhythm, Source, dnsaddr, list};
 use crate::task::Task;
 use crate::{listen, network};
 
@@ -98,6 +98,7 @@ pub struct DhtBuilder {
     asns: Option<Arc<AsnMap>>,
     filter: Option<Arc<dyn PeerFilter>>,
     memory: Option<MemoryFile>,
+    remembered: Option<MemoryFile>,
     bootstrap_file: Option<PathBuf>,
     auto: Option<AutoMode>,
     reach_service: bool,
@@ -124,6 +125,7 @@ impl DhtBuilder {
             asns: None,
             filter: None,
             memory: None,
+            remembered: None,
             bootstrap_file: None,
             auto: None,
             reach_service: false,
@@ -257,6 +259,15 @@ impl DhtBuilder {
         self
     }
 
+    /// Begins with what another node has kept in this file by [`DhtBuilder::memory`], and never writes it: for a node that
+    /// lives shortly beside it.
+    ///
+    /// A file that cannot be read is a warning in the log and a cold start; a corrupt one is moved aside.
+    pub fn remembered(mut self, path: impl Into<PathBuf>) -> Self {
+        self.remembered = Some(MemoryFile::new(path));
+        self
+    }
+
     /// Starts the node on the current tokio runtime. Returns once it listens; [`Node::listen_addrs`] tells where.
     ///
     /// It does not join the network by itself: call [`crate::Dht::bootstrap`].
@@ -275,7 +286,7 @@ impl DhtBuilder {
             RealmConfig { config, store }
         };
         let mut wan = realm(self.config, self.store);
-        let policy = wan.config.protocol.addresses;
+        let (policy, peers_min) = (wan.config.protocol.addresses, wan.config.table.peers_min);
         if self.auto.is_some() {
             wan.config.protocol.mode = Mode::Client;
         }
@@ -299,6 +310,10 @@ impl DhtBuilder {
                 Behaviour::with_lan(local, wan, lan, validators, options)?
             }
         };
+        if let Some(file) = self.remembered {
+            // What is loaded is given to the node; the keeper, which would write it, is not kept.
+            Keeper::load(file, &dht, &mut behaviour).await;
+        }
         let keeper = match self.memory {
             Some(file) => Some(Keeper::load(file, &dht, &mut behaviour).await),
             None => None,
@@ -327,7 +342,9 @@ impl DhtBuilder {
             // The task was just started and ends only when the node is shut down.
             let _ = node.add_bootstrap_peers(bootstrap).await;
         }
-        look_up_sources(&node, names, self.bootstrap_file).await;
+        for source in sources(&names, self.bootstrap_file) {
+            source.keep(node.dht(), peers_min, Rhythm::default(), node.listening()).await;
+        }
         Ok(node)
     }
 }
@@ -348,22 +365,26 @@ fn bootstrap_peer(addr: Multiaddr) -> Result<PeerAddrs, BuildError> {
     PeerAddrs::try_from(addr.clone()).map_err(|_| BuildError::BootstrapAddress { addr })
 }
 
-/// Begins to look up what names peers to join through.
-async fn look_up_sources(node: &Node, names: Vec<Multiaddr>, file: Option<PathBuf>) {
+/// What names peers to join through.
+fn sources(names: &[Multiaddr], file: Option<PathBuf>) -> Vec<Source> {
+    let mut sources = Vec::new();
     if let Some(path) = file {
         let name = path.display().to_string();
-        sources::spawn(node.dht().clone(), SourceKind::File, name, |found| list::read(path, found)).await;
+        sources.push(Source::new(SourceKind::File, name, move |found| list::read(path.clone(), found)));
     }
     let resolver = match SystemTxt::new() {
         Ok(resolver) => resolver,
-        Err(_) if names.is_empty() => return,
-        Err(reason) => return tracing::warn!(%reason, "no domain name can be looked up"),
+        Err(_) if names.is_empty() => return sources,
+        Err(reason) => {
+            tracing::warn!(%reason, "no domain name can be looked up");
+            return sources;
+        }
     };
     for (name, wanted) in names.iter().filter_map(dnsaddr::name_of) {
-        let (resolver, label) = (resolver.clone(), name.clone());
-        sources::spawn(node.dht().clone(), SourceKind::Dnsaddr, label, move |found| {
-            dnsaddr::resolve(resolver, name, wanted, found)
-        })
-        .await;
+        let resolver = resolver.clone();
+        sources.push(Source::new(SourceKind::Dnsaddr, name.clone(), move |found| {
+            dnsaddr::resolve(resolver.clone(), name.clone(), wanted, found)
+        }));
     }
+    sources
 }

@@ -136,6 +136,11 @@ impl Node {
         self.control.closed().await;
     }
 
+    /// Where it listens, as that changes; it ends with the node, and keeps no node running.
+    pub(crate) fn listening(&self) -> watch::Receiver<Vec<Multiaddr>> {
+        self.listen_addrs.clone()
+    }
+
     async fn request(&self, control: Control) -> Result<(), ConnectError> {
         self.control.send(control).await.map_err(|_| ConnectError::Closed)
     }

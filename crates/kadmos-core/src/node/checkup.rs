@@ -198,7 +198,7 @@ impl Node {
     }
 
     /// Whether a join or a refresh is under way, the node's own or a user's.
-    fn is_joining(&self) -> bool {
+    pub(super) fn is_joining(&self) -> bool {
         self.running.values().any(|running| running.kind == OperationKind::Bootstrap)
     }
 

@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 
 impl Node {
     pub(super) fn add_bootstrap_peers(&mut self, kind: SourceKind, peers: Vec<PeerInfo>) {
+        let known = self.bootstrap_peers.len();
         for info in peers {
             // A bootstrap peer is the operator's word: its addresses pass whatever the policy.
             match self.bootstrap_peers.iter().position(|known| known.peer == info.peer) {
@@ -29,6 +30,10 @@ impl Node {
             }
         }
         self.sources_changed();
+        // Named peers come before somebody joins; what a source finds later is of use at once to who knows few.
+        if kind != SourceKind::Configured && self.bootstrap_peers.len() > known && !self.is_joining() {
+            self.rejoin_if_few();
+        }
     }
 
     pub(super) fn source_lookup_began(&mut self, kind: SourceKind) {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use kadmos_core::error::{BootstrapError, RequestFailure};
 use kadmos_core::health::Code;
-use kadmos_core::limits::{BOOTSTRAP_PEERS_AT_ONCE_MAX, BOOTSTRAP_PEERS_MAX, CONNECT_BUDGET};
+use kadmos_core::limits::{
+    BOOTSTRAP_PEERS_AT_ONCE_MAX, BOOTSTRAP_PEERS_MAX, CONNECT_BUDGET, REJOIN_INTERVAL, REJOIN_SOON,
+};
 use kadmos_core::message::Response;
 use kadmos_core::operation::{Bootstrapped, Phase, PhaseOutcome, SourceKind, SourceReport};
 use kadmos_core::{Event, Input, Operation, OperationId, Outcome};
@@ -107,6 +109,20 @@ fn peers_found_while_joining_join_in() {
         Some((1, 1))
     );
     assert_eq!(report.phase(Phase::Discover).began, Duration::from_secs(5));
+}
+
+/// Goal: a node without a way in joins soon after a source has found one, and not only when its time comes.
+#[test]
+fn peers_found_later_are_joined_through_soon() {
+    let mut rig = Rig::new(private());
+    let id = rig.start(Operation::Bootstrap);
+    assert_eq!(rig.ended(id), Outcome::Bootstrap(Err(BootstrapError::NoSources)));
+    rig.advance(Duration::from_secs(1));
+    add(&mut rig, SourceKind::File, &[3]);
+    assert!(rig.sent.is_empty());
+    rig.advance(REJOIN_SOON);
+    take(&mut rig, 3);
+    assert!(REJOIN_SOON * 2 < REJOIN_INTERVAL);
 }
 
 #[test]
