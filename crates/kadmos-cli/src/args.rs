@@ -59,10 +59,13 @@ pub(crate) struct Global {
     /// Network to join: amino (the public IPFS DHT), lan, or private:/name [env: KADMOS_NETWORK]
     #[arg(long, global = true, value_name = "NETWORK", display_order = 104)]
     pub(crate) network: Option<String>,
-    /// Peer to join through, as an address that ends in /p2p/<peer id>; repeatable. Commands that could use the
-    /// daemon then start a node of their own [env: KADMOS_BOOTSTRAP]
+    /// Peer to join through, as an address that ends in /p2p/<peer id>, or /dnsaddr/<name> for all that the name lists;
+    /// repeatable. Commands that could use the daemon then start a node of their own [env: KADMOS_BOOTSTRAP]
     #[arg(long, global = true, value_name = "ADDR", display_order = 105)]
     pub(crate) bootstrap: Vec<String>,
+    /// File of peers to join through, one address a line [env: KADMOS_BOOTSTRAP_FILE]
+    #[arg(long, global = true, value_name = "FILE", display_order = 105)]
+    pub(crate) bootstrap_file: Option<PathBuf>,
     /// Never use a running daemon
     #[arg(long, global = true, display_order = 106)]
     pub(crate) no_daemon: bool,

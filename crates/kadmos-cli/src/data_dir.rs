@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 /// Longest path of a Unix socket: `sun_path` has 108 bytes on Linux, the last of which is zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// The directory that holds identity, socket, lock and remembered peers.
+/// The directory that holds identity, socket, lock and what is remembered of networks.
 #[derive(Clone, Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -70,11 +70,6 @@ impl DataDir {
         let network: String =
             protocol.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(64).collect();
         self.path.join(format!("memory{network}"))
-    }
-
-    /// The remembered peers.
-    pub(crate) fn peers(&self) -> PathBuf {
-        self.path.join("peers.json")
     }
 
     /// The daemon's socket.
@@ -220,10 +215,10 @@ mod tests {
         home.create().unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(home.path()), 0o700);
-        home.replace(&home.peers(), b"one").unwrap();
-        home.replace(&home.peers(), b"two").unwrap();
-        assert_eq!(fs::read(home.peers()).unwrap(), b"two");
-        assert_eq!(mode(&home.peers()), 0o600);
+        home.replace(&home.identity(), b"one").unwrap();
+        home.replace(&home.identity(), b"two").unwrap();
+        assert_eq!(fs::read(home.identity()).unwrap(), b"two");
+        assert_eq!(mode(&home.identity()), 0o600);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "no temporary file is left");
     }
 

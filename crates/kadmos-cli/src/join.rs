@@ -1,61 +1,52 @@
-//! Joining a network: whom to ask, and how long to wait for them.
+//! Joining a network: the ways into it, and how long to wait for somebody to answer.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use kadmos::{Dht, Event, PeerAddrs};
-use libp2p_core::Multiaddr;
-use libp2p_core::multiaddr::Protocol;
-use libp2p_identity::PeerId;
+use kadmos::{BootstrapError, Dht, DhtBuilder, Event, Events};
+use kadmos_core::error::OperationError;
 
-use crate::config::Network;
+use crate::config::{Network, Settings};
 use crate::exit::{Exit, Failure};
 
-/// Remembered peers that are asked at the start, spread over the table that was remembered. More would be a burst of
-/// dials for little: any one of them that answers is enough.
-const REMEMBERED_ASKED_MAX: usize = 32;
 /// A command that has met nobody after this long says so.
 const FIRST_PEER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Once one peer has answered, the others have this long; a lookup from several sides is a better one.
 const OTHER_PEERS_GRACE: Duration = Duration::from_millis(500);
 
-/// Addresses grouped by peer, in the order in which the peers were first named.
-pub(crate) fn by_peer<'a>(addrs: impl IntoIterator<Item = &'a Multiaddr>) -> Vec<PeerAddrs> {
-    let mut peers: Vec<PeerAddrs> = Vec::new();
-    let mut index_of: BTreeMap<PeerId, usize> = BTreeMap::new();
-    for addr in addrs {
-        let mut addr = addr.clone();
-        // Every address here was parsed as one that ends in a peer id.
-        let Some(Protocol::P2p(id)) = addr.pop() else { continue };
-        let index = *index_of.entry(id).or_insert_with(|| {
-            peers.push(PeerAddrs::new(id, Vec::new()));
-            peers.len() - 1
-        });
-        peers[index].addrs.push(addr);
+/// Gives a node every way into the network that the settings name.
+pub(crate) fn through(settings: &Settings, builder: DhtBuilder) -> DhtBuilder {
+    let mut builder = settings.bootstrap.iter().cloned().fold(builder, DhtBuilder::bootstrap);
+    if let Some(path) = &settings.bootstrap_file {
+        builder = builder.bootstrap_file(path);
     }
-    peers
+    builder
 }
 
-/// At most [`REMEMBERED_ASKED_MAX`] peers, evenly spaced.
-pub(crate) fn spread(peers: Vec<PeerAddrs>) -> Vec<PeerAddrs> {
-    let step = peers.len().div_ceil(REMEMBERED_ASKED_MAX).max(1);
-    peers.into_iter().step_by(step).collect()
+/// The ways into a network that a node has, as a person reads them: the first three, and how many more there are.
+#[derive(Clone, Debug)]
+pub(crate) struct Ways(Vec<String>);
+
+impl Ways {
+    /// Those of the settings, and the peers that the node remembered at its start.
+    pub(crate) fn of(settings: &Settings, remembered: usize) -> Self {
+        let mut ways: Vec<String> = settings.bootstrap.iter().map(ToString::to_string).collect();
+        ways.extend(settings.bootstrap_file.iter().map(|path| format!("the file {}", path.display())));
+        if remembered > 0 {
+            ways.push(format!("{remembered} remembered peers"));
+        }
+        Self(ways)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
-/// Peers as a person reads them: the first three, and how many more there are.
-pub(crate) struct Tried<'a>(pub(crate) &'a [PeerAddrs]);
-
-impl fmt::Display for Tried<'_> {
+impl fmt::Display for Ways {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 3;
-        for (index, peer) in self.0.iter().take(SHOWN).enumerate() {
-            let separator = if index > 0 { ", " } else { "" };
-            match peer.addrs.first() {
-                Some(addr) => write!(f, "{separator}{addr}/p2p/{}", peer.id)?,
-                None => write!(f, "{separator}{}", peer.id)?,
-            }
-        }
+        f.write_str(&self.0[..self.0.len().min(SHOWN)].join(", "))?;
         match self.0.len().checked_sub(SHOWN) {
             None | Some(0) => Ok(()),
             Some(more) => write!(f, " and {more} more"),
@@ -63,16 +54,10 @@ impl fmt::Display for Tried<'_> {
     }
 }
 
-/// Ends when the table has a peer; `false` when the node has shut down.
-pub(crate) async fn first_peer(dht: &Dht) -> bool {
-    let mut events = dht.events();
-    match dht.table().await {
-        Ok(table) if table.is_empty() => {}
-        Ok(_) => return true,
-        Err(_) => return false,
-    }
+/// Ends when somebody has answered since `events` began; `false` when the node has shut down.
+pub(crate) async fn answered(events: &mut Events) -> bool {
     while let Some(event) = events.next().await {
-        if matches!(event, Event::PeerAdmitted { .. }) {
+        if matches!(event, Event::RequestAnswered { .. }) {
             return true;
         }
     }
@@ -83,23 +68,20 @@ pub(crate) async fn first_peer(dht: &Dht) -> bool {
 /// joining goes on.
 ///
 /// Errors: there is nobody to ask, or nobody answered.
-pub(crate) async fn for_command(dht: &Dht, sources: &[PeerAddrs], network: &Network) -> Result<(), Failure> {
-    if sources.is_empty() {
-        return Err(Failure::new(
-            Exit::Unreachable,
-            format_args!(
-                "no peer of network {network} is known to join through; name one with --bootstrap <address>/p2p/<peer id>, or start `kadmos serve`"
-            ),
-        ));
+pub(crate) async fn for_command(dht: &Dht, ways: &Ways, network: &Network) -> Result<(), Failure> {
+    if ways.is_empty() {
+        return Err(no_way(network));
     }
+    let mut events = dht.events();
     let joining = dht.clone();
     let mut joined = tokio::spawn(async move { joining.bootstrap().await });
-    let first = tokio::time::timeout(FIRST_PEER_TIMEOUT, first_peer(dht));
+    let first = tokio::time::timeout(FIRST_PEER_TIMEOUT, answered(&mut events));
     tokio::select! {
         biased;
         Ok(result) = &mut joined => match result {
             Ok(_) => Ok(()),
-            Err(_) => Err(nobody(sources)),
+            Err(BootstrapError::Operation(OperationError::Closed)) => Err(Failure::shutdown(OperationError::Closed)),
+            Err(_) => Err(nobody(ways)),
         },
         met = first => match met {
             Ok(true) => {
@@ -107,19 +89,25 @@ pub(crate) async fn for_command(dht: &Dht, sources: &[PeerAddrs], network: &Netw
                 let _ = tokio::time::timeout(OTHER_PEERS_GRACE, &mut joined).await;
                 Ok(())
             }
-            _ => Err(nobody(sources)),
+            _ => Err(nobody(ways)),
         },
     }
 }
 
-fn nobody(sources: &[PeerAddrs]) -> Failure {
-    let count = sources.len();
-    let who = if count == 1 { "the one peer".into() } else { format!("any of the {count} peers") };
+fn no_way(network: &Network) -> Failure {
     Failure::new(
         Exit::Unreachable,
         format_args!(
-            "no answer from {who} to join through (tried {}); check this machine's connection and the addresses, or name others with --bootstrap",
-            Tried(sources)
+            "no peer of network {network} is known to join through; name one with --bootstrap <address>/p2p/<peer id>, or start `kadmos serve`"
+        ),
+    )
+}
+
+fn nobody(ways: &Ways) -> Failure {
+    Failure::new(
+        Exit::Unreachable,
+        format_args!(
+            "nobody answered to join through (tried {ways}); check this machine's connection and the addresses, or name others with --bootstrap"
         ),
     )
 }
@@ -128,37 +116,12 @@ fn nobody(sources: &[PeerAddrs]) -> Failure {
 mod tests {
     use super::*;
 
-    fn addrs(peers: usize, each: usize) -> Vec<Multiaddr> {
-        let ids: Vec<PeerId> = (0..peers).map(|_| PeerId::random()).collect();
-        let addr = |port: usize| format!("/ip4/127.0.0.1/tcp/{port}").parse::<Multiaddr>().unwrap();
-        (0..each).flat_map(|port| ids.iter().map(move |id| addr(port + 1).with(Protocol::P2p(*id)))).collect()
-    }
-
-    #[test]
-    fn addresses_of_one_peer_are_one_source() {
-        let addrs = addrs(2, 3);
-        let peers = by_peer(&addrs);
-        assert_eq!(peers.len(), 2);
-        assert!(peers.iter().all(|peer| peer.addrs.len() == 3));
-        assert_eq!(addrs[0], peers[0].addrs[0].clone().with(Protocol::P2p(peers[0].id)));
-    }
-
-    #[test]
-    fn remembered_peers_are_thinned_evenly() {
-        let all = by_peer(&addrs(100, 1));
-        let some = spread(all.clone());
-        assert_eq!(some.len(), 25);
-        assert_eq!((&some[0], &some[24]), (&all[0], &all[96]));
-        assert_eq!(spread(all[..5].to_vec()).len(), 5);
-        assert!(spread(Vec::new()).is_empty());
-    }
-
     #[test]
     fn long_lists_are_cut() {
-        let peers = by_peer(&addrs(5, 1));
-        let text = Tried(&peers).to_string();
-        assert!(text.ends_with(" and 2 more"), "{text}");
-        assert_eq!(text.matches("/p2p/").count(), 3);
-        assert!(!Tried(&peers[..3]).to_string().contains("more"));
+        let ways = |count: usize| Ways((0..count).map(|n| format!("way {n}")).collect());
+        assert_eq!(ways(5).to_string(), "way 0, way 1, way 2 and 2 more");
+        assert_eq!(ways(3).to_string(), "way 0, way 1, way 2");
+        assert_eq!(ways(1).to_string(), "way 0");
+        assert!(ways(0).is_empty());
     }
 }

@@ -18,7 +18,6 @@ mod output;
 mod parse;
 mod preflight;
 mod protocol;
-mod remembered;
 mod status;
 
 use std::io::IsTerminal as _;

@@ -244,12 +244,16 @@ pub(crate) fn listen_addr(text: &str) -> Result<Multiaddr, ParseError> {
     if has_port { Ok(addr) } else { Err(ParseError::new(text, ADDRESS, "it has neither /tcp nor /udp")) }
 }
 
-const BOOTSTRAP: &str = "an address that ends in /p2p/<peer id>, such as /dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN";
+const BOOTSTRAP: &str = "an address that ends in /p2p/<peer id>, such as /ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ, or /dnsaddr/<name>";
 
-/// Parses the address of a bootstrap peer; it must say who is there, so that nobody else can answer.
+/// Parses the address of a bootstrap peer; it must say who is there, so that nobody else can answer. `/dnsaddr/<name>`
+/// alone stands for all whom the name's records list, each with an id.
 pub(crate) fn bootstrap_addr(text: &str) -> Result<Multiaddr, ParseError> {
     let mut addr = Multiaddr::from_str(text).map_err(|error| ParseError::new(text, BOOTSTRAP, error))?;
     let whole = addr.clone();
+    if matches!(addr.iter().collect::<Vec<_>>()[..], [Protocol::Dnsaddr(_)]) {
+        return Ok(whole);
+    }
     match addr.pop() {
         Some(Protocol::P2p(id)) if !addr.is_empty() => checked(id, text).map(|()| whole),
         Some(Protocol::P2p(_)) => Err(ParseError::new(text, BOOTSTRAP, "there is no address before /p2p")),
@@ -353,6 +357,8 @@ mod tests {
         assert!(bootstrap_addr(&format!("/ip4/127.0.0.1/tcp/4001/p2p/{ED25519}")).is_ok());
         assert!(bootstrap_addr("/ip4/127.0.0.1/tcp/4001").unwrap_err().to_string().contains("does not end"));
         assert!(bootstrap_addr(&format!("/p2p/{ED25519}")).unwrap_err().to_string().contains("no address"));
+        assert!(bootstrap_addr("/dnsaddr/bootstrap.libp2p.io").is_ok());
+        assert!(bootstrap_addr("/dnsaddr/a.example/tcp/1").is_err());
         assert!(listen_addr("/ip4/127.0.0.1").is_err());
         assert!(listen_addr("/ip4/127.0.0.1/udp/0/quic-v1").is_ok());
     }

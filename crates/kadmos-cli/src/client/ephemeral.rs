@@ -11,8 +11,9 @@ use crate::data_dir::{DataDir, Lock};
 use crate::engine::Engine;
 use crate::exit::Failure;
 use crate::identity::{Identity, key_type_name};
+use crate::join::{self, Ways};
+use crate::preflight;
 use crate::protocol::{Event, Request};
-use crate::{join, preflight, remembered};
 
 /// Events on their way to being printed.
 const EVENTS_WAITING_MAX: usize = 64;
@@ -47,13 +48,15 @@ impl Ephemeral {
         for addr in listen {
             builder = builder.listen(addr);
         }
-        let node = builder.start().await?;
-        let engine = Engine { node, protocol: protocol.clone(), key_type, joined: None, daemon: None };
         if need != Need::Node {
-            let mut sources = join::by_peer(&settings.bootstrap);
-            sources.extend(join::spread(join::by_peer(&remembered::load(home, &protocol))));
-            engine.node.add_bootstrap_peers(sources.clone()).await.map_err(Failure::shutdown)?;
-            join::for_command(&engine.node, &sources, &settings.network).await?;
+            builder = join::through(settings, builder.remembered(home.memory(&protocol)));
+        }
+        let node = builder.start().await?;
+        let engine = Engine { node, protocol, key_type, joined: None, daemon: None };
+        if need != Need::Node {
+            let remembered = engine.node.table().await.map_err(Failure::shutdown)?.len();
+            let ways = Ways::of(settings, remembered);
+            join::for_command(&engine.node, &ways, &settings.network).await?;
         }
         Ok(Self { engine, _lock: lock })
     }

@@ -95,7 +95,8 @@ impl Session {
 
 /// The connection to the daemon of `home`; `None` when none runs or none is wanted.
 pub(crate) async fn daemon(global: &Global, home: &DataDir) -> Result<Option<SocketClient>, Failure> {
-    if global.no_daemon || !global.bootstrap.is_empty() || global.network.is_some() {
+    let names_a_way = !global.bootstrap.is_empty() || global.bootstrap_file.is_some();
+    if global.no_daemon || names_a_way || global.network.is_some() {
         return Ok(None);
     }
     SocketClient::connect(&home.socket()).await
@@ -107,7 +108,12 @@ pub(crate) fn settings(global: &Global, flags: Flags) -> Result<Settings, Failur
     // Keys are text; a variable that is not cannot be one of them.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let flags = Flags { network: global.network.clone(), bootstrap: global.bootstrap.clone(), ..flags };
+    let flags = Flags {
+        network: global.network.clone(),
+        bootstrap: global.bootstrap.clone(),
+        bootstrap_file: global.bootstrap_file.clone(),
+        ..flags
+    };
     let settings = Settings::load(&path, explicit, environment, flags)?;
     // Refused here, the sentence names the key; the node would refuse it too.
     settings.core.validate(&kadmos::amino_validators())?;

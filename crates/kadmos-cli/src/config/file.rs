@@ -163,6 +163,8 @@ pub(crate) struct FileConfig {
     pub(crate) mode: Option<ServeMode>,
     /// Where to join: addresses, or `auto` for the network's own list.
     pub(crate) bootstrap: Option<Vec<String>>,
+    /// Where more of them are listed.
+    pub(crate) bootstrap_file: Option<PathBuf>,
     /// Where `serve` listens.
     pub(crate) listen: Option<Vec<String>>,
     /// Sizes of the protocol.
@@ -186,7 +188,7 @@ pub(crate) struct FileConfig {
 }
 
 /// Keys outside sections.
-pub(crate) const TOP_KEYS: &[&str] = &["network", "realm", "mode", "bootstrap", "listen"];
+pub(crate) const TOP_KEYS: &[&str] = &["network", "realm", "mode", "bootstrap", "bootstrap_file", "listen"];
 /// Sections with their keys.
 pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     ("protocol", Protocol::KEYS),
@@ -259,6 +261,7 @@ impl FileConfig {
             realm: self.realm.or(lower.realm),
             mode: self.mode.or(lower.mode),
             bootstrap: self.bootstrap.or(lower.bootstrap),
+            bootstrap_file: self.bootstrap_file.or(lower.bootstrap_file),
             listen: self.listen.or(lower.listen),
             protocol: self.protocol.over(lower.protocol),
             lookup: self.lookup.over(lower.lookup),

@@ -98,8 +98,10 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<Multiaddr>,
     /// Whether `listen` is the default: then an address family that the machine lacks is left out.
     pub(crate) listen_is_default: bool,
-    /// Where to join. Each ends in `/p2p/<id>`.
+    /// Where to join. Each ends in `/p2p/<id>`, or is `/dnsaddr/<name>`.
     pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Lists more of them.
+    pub(crate) bootstrap_file: Option<PathBuf>,
     /// Tells autonomous systems by network; [`Settings::asns`] reads it.
     pub(crate) asn_file: Option<PathBuf>,
 }
@@ -113,6 +115,8 @@ pub(crate) struct Flags {
     pub(crate) mode: Option<ServeMode>,
     /// `--bootstrap`, repeated.
     pub(crate) bootstrap: Vec<String>,
+    /// `--bootstrap-file`.
+    pub(crate) bootstrap_file: Option<PathBuf>,
     /// `--listen`, repeated.
     pub(crate) listen: Vec<String>,
 }
@@ -148,6 +152,7 @@ impl Settings {
             network: flags.network,
             mode: flags.mode,
             bootstrap: (!flags.bootstrap.is_empty()).then_some(flags.bootstrap),
+            bootstrap_file: flags.bootstrap_file,
             listen: (!flags.listen.is_empty()).then_some(flags.listen),
             ..FileConfig::default()
         };
@@ -161,6 +166,7 @@ impl Settings {
             realm,
             mode,
             bootstrap,
+            bootstrap_file,
             listen,
             protocol,
             lookup,
@@ -256,7 +262,7 @@ impl Settings {
         let listen = listen.iter().map(|text| parse::listen_addr(text));
         let listen = listen.collect::<Result<_, _>>().map_err(|error| format!("listen: {error}"))?;
         let bootstrap = bootstrap_addrs(&network, bootstrap.unwrap_or_else(|| vec!["auto".into()]))?;
-        Ok(Self { network, core, lan, mode, listen, listen_is_default, bootstrap, asn_file })
+        Ok(Self { network, core, lan, mode, listen, listen_is_default, bootstrap, bootstrap_file, asn_file })
     }
 
     /// Reads `table.asn_file`, if there is one.

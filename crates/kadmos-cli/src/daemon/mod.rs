@@ -1,11 +1,12 @@
-//! `kadmos serve`: the node, its socket, its memory of peers, and its end.
+//! `kadmos serve`: the node, its socket, and its end.
 
 mod socket;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use kadmos::{AutoMode, Bootstrapped, ConnectionLimits, DhtBuilder, Node, PeerAddrs, UnixTime};
+use futures::FutureExt as _;
+use kadmos::{AutoMode, Bootstrapped, ConnectionLimits, DhtBuilder, Node};
 use kadmos_core::health::Level;
 use kadmos_core::limits::REJOIN_INTERVAL;
 use libp2p_core::Multiaddr;
@@ -20,14 +21,13 @@ use crate::data_dir::DataDir;
 use crate::engine::{DaemonSide, Engine};
 use crate::exit::{Exit, Failure};
 use crate::identity::Identity;
+use crate::join::{self, Ways};
 use crate::output::{Output, note};
 use crate::protocol::{Event, RequestLine};
-use crate::{file_limit, join, preflight, remembered};
+use crate::{file_limit, preflight};
 
 /// A daemon that has met nobody after this long says whom it tried; promised are 10 s.
 const NOTICE_AFTER: Duration = Duration::from_secs(8);
-/// How often the table is remembered. A crash loses at most this much of what changed.
-const REMEMBER_INTERVAL: Duration = Duration::from_secs(600);
 /// At the end, requests of other nodes under way have this long.
 const DRAIN_AT_END: Duration = Duration::from_secs(2);
 /// Longest time a request may ask for.
@@ -72,11 +72,10 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
         builder = builder.auto_mode(AutoMode::default()).test_others(true);
     }
     let protocol = settings.core.protocol.name.as_str();
-    let node = builder.memory(home.memory(protocol)).start().await?;
-
-    let mut sources = join::by_peer(&settings.bootstrap);
-    sources.extend(join::spread(join::by_peer(&remembered::load(&home, protocol))));
-    node.add_bootstrap_peers(sources.clone()).await.map_err(Failure::shutdown)?;
+    let builder = join::through(&settings, builder.memory(home.memory(protocol)));
+    let node = builder.start().await?;
+    let remembered = node.table().await.map_err(Failure::shutdown)?.len();
+    let ways = Ways::of(&settings, remembered);
 
     let listener = socket::bind(&home.socket())?;
     let (joined, is_joined) = watch::channel(false);
@@ -116,10 +115,10 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
         writeln!(to, "socket     {}", ready.socket)
     });
     note("Records are kept in memory: those of others, and those put here, are lost when this process ends.");
-    let joining = tokio::spawn(join_and_tell(node.clone(), sources, settings.network.clone(), joined));
+    let joining = tokio::spawn(join_and_tell(node.clone(), ways, settings.network.clone(), joined));
 
     let ended = match printed {
-        Ok(()) => until_signal(&node, &home, protocol, &mut signals, ends).await,
+        Ok(()) => until_signal(&node, &mut signals, ends).await,
         Err(failure) => Err(failure),
     };
     joining.abort();
@@ -129,7 +128,6 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
         _ = server => {}
         () = signals.next() => tracing::warn!("a second signal: ending at once"),
     }
-    remember(&node, &home, protocol).await;
     // Requests that were read are answered; streams on which nothing is asked end at once.
     let _ = node.drain(DRAIN_AT_END).await;
     node.shutdown().await;
@@ -138,23 +136,18 @@ pub(crate) async fn run(settings: Settings, home: DataDir, output: &mut Output) 
     ended
 }
 
-/// Remembers peers from time to time. Errors: the node has ended by itself.
+/// Logs what happens. Errors: the node has ended by itself.
 async fn until_signal(
     node: &Node,
-    home: &DataDir,
-    protocol: &str,
     signals: &mut Signals,
     mut ends: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let mut events = node.events();
-    let mut remember_at = tokio::time::interval(REMEMBER_INTERVAL);
-    remember_at.tick().await; // the first is at once
     loop {
         tokio::select! {
             () = signals.next() => return Ok(()),
             // Drained on request. The engine, which is asked for it, outlives this.
             Ok(_) = ends.wait_for(|end| *end) => return Ok(()),
-            _ = remember_at.tick() => remember(node, home, protocol).await,
             event = events.next() => match event {
                 Some(event) => tell(&event),
                 None => {
@@ -183,23 +176,10 @@ fn tell(event: &kadmos::Event) {
     }
 }
 
-/// Writes the table's peers down. An empty table says nothing, so it replaces nothing.
-async fn remember(node: &Node, home: &DataDir, protocol: &str) {
-    let table = match node.table().await {
-        Ok(table) if !table.is_empty() => table,
-        _ => return,
-    };
-    let peers = table.iter().map(PeerAddrs::from).map(|peer| (peer.id, peer.addrs));
-    let now = UnixTime::from_secs(SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()));
-    match remembered::save(home, protocol, now, peers) {
-        Ok(count) => tracing::info!(peers = count, "remembered the table's peers"),
-        Err(failure) => tracing::warn!(%failure, "the table's peers are not remembered"),
-    }
-}
-
 /// Joins the network, and tells the person how that went. The node itself goes on trying.
-async fn join_and_tell(node: Node, sources: Vec<PeerAddrs>, network: Network, joined: watch::Sender<bool>) {
-    if sources.is_empty() {
+async fn join_and_tell(node: Node, ways: Ways, network: Network, joined: watch::Sender<bool>) {
+    let mut events = node.events();
+    if ways.is_empty() {
         joined.send_replace(true);
         let addr = node.p2p_addrs().into_iter().next().map_or_else(String::new, |addr| format!(" {addr}"));
         note(format_args!(
@@ -211,8 +191,8 @@ async fn join_and_tell(node: Node, sources: Vec<PeerAddrs>, network: Network, jo
         let result = tokio::select! {
             result = &mut joining => result,
             () = tokio::time::sleep(NOTICE_AFTER) => {
-                if node.table_now().is_empty() {
-                    note(nobody_yet(&sources));
+                if join::answered(&mut events).now_or_never().is_none() {
+                    note(nobody_yet(&ways));
                     told = true;
                     joined.send_replace(true);
                 }
@@ -230,15 +210,16 @@ async fn join_and_tell(node: Node, sources: Vec<PeerAddrs>, network: Network, jo
                 return;
             }
             Err(_) if told => {}
-            Err(_) => note(nobody_yet(&sources)),
+            Err(_) => note(nobody_yet(&ways)),
         }
     }
-    if join::first_peer(&node).await {
+    if join::answered(&mut events).await {
         note("Met the first peer.");
     }
 }
 
-/// One line: each phase with what was tried, what answered and how long it took, and the table by prefix.
+/// One line: each phase with what was tried, what answered and how long it took, each kind of source, and the table by
+/// prefix.
 fn phases(done: &Bootstrapped) -> String {
     let phases = done.phases.iter().map(|phase| {
         let (label, outcome) = (phase.phase.label(), phase.outcome.label());
@@ -246,17 +227,25 @@ fn phases(done: &Bootstrapped) -> String {
         format!("{label} {outcome}, {} of {} in {seconds:.1} s", phase.answered, phase.tried)
     });
     let phases: Vec<_> = phases.collect();
+    let sources = done.sources.iter().map(|source| {
+        let pending = if source.pending { " (still looked up)" } else { "" };
+        format!("{} {} of {}{pending}", source.kind.label(), source.answered, source.tried)
+    });
+    let sources: Vec<_> = sources.collect();
     let prefixes: Vec<_> = done.prefixes.iter().map(ToString::to_string).collect();
     let amiss =
         if done.reasons.is_empty() { String::new() } else { format!("; amiss: {}", done.reasons.join(", ")) };
-    format!("{}; table by prefix: {}{amiss}", phases.join("; "), prefixes.join(" "))
+    format!(
+        "{}; answered by source: {}; table by prefix: {}{amiss}",
+        phases.join("; "),
+        sources.join(", "),
+        prefixes.join(" ")
+    )
 }
 
-fn nobody_yet(sources: &[PeerAddrs]) -> String {
+fn nobody_yet(ways: &Ways) -> String {
     format!(
-        "No answer yet from any of {} peers to join through (tried {}). Check this machine's connection and the addresses, or name other peers with --bootstrap. This node stays up and tries again every {} s.",
-        sources.len(),
-        join::Tried(sources),
+        "No answer yet from anybody (tried {ways}). Check this machine's connection and the addresses, or name other peers with --bootstrap. This node stays up and tries again every {} s.",
         REJOIN_INTERVAL.as_secs()
     )
 }

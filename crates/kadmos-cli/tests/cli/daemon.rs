@@ -129,24 +129,45 @@ fn peers_are_remembered_over_a_restart() {
     let mut second = far.serve(&["--bootstrap", &first.addr()]);
     second.service.err("Joined network");
     second.stop();
-    let remembered = std::fs::read_to_string(far.file("peers.json")).unwrap();
-    assert!(remembered.contains(&first.id()), "{remembered}");
-    assert_eq!(mode(&far.file("peers.json")), 0o600);
+    let memory = far.file("memory-kadmos-test-1");
+    assert_eq!(mode(&memory), 0o600);
 
     // Without any bootstrap peer, the daemon and a command with its own node both join through what is remembered.
     let mut second = far.serve(&[]);
     second.service.err("Joined network");
+    second.service.err("answered by source: remembered 1 of 1");
     second.stop();
+    let before = std::fs::read(&memory).unwrap();
     let closest = far.run(&["closest", CONTENT]).ok();
     assert!(closest.contains(&first.id()), "{closest}");
 
+    assert_eq!(std::fs::read(&memory).unwrap(), before, "a command reads it only");
+
     // A damaged file is a warning and a cold start.
-    far.write("peers.json", "{");
+    std::fs::write(&memory, "{").unwrap();
     let mut second = far.serve(&[]);
-    second.service.err("remembered peers cannot be read");
+    second.service.err("the memory cannot be read");
     second.service.err("this node waits for others");
     second.stop();
     first.stop();
+}
+
+#[test]
+fn a_file_lists_peers_to_join_through() {
+    let (near, far) = (Home::new(), Home::new());
+    let first = near.serve(&[]);
+    let list = far.write("peers.txt", format!("# ours\n{}\n", first.addr()));
+    let closest = far.run(&["closest", CONTENT, "--bootstrap-file", list.to_str().unwrap()]).ok();
+    assert!(closest.contains(&first.id()), "{closest}");
+    far.write("config.toml", format!("bootstrap_file = {list:?}\n"));
+    let mut second = far.serve(&[]);
+    second.service.err("answered by source: file 1 of 1");
+    second.stop();
+    first.stop();
+    far.write("peers.txt", "nonsense\n");
+    let ran = Home::new().run(&["closest", CONTENT, "--bootstrap-file", list.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    assert!(ran.err.contains("line 1") && ran.err.contains("the file "), "{ran:?}");
 }
 
 #[test]
