@@ -15,6 +15,18 @@ pub enum StoreError {
         /// Where, and what was read.
         reason: String,
     },
+    /// Another process holds the store, or another store of this one.
+    #[error("the store is in use by another process")]
+    InUse,
+    /// A later version of Kadmos wrote it. Nothing was changed.
+    #[error(
+        "the store was written by a newer version: its format is {format}, this version reads up to {}",
+        crate::disk::FORMAT
+    )]
+    Newer {
+        /// The format found.
+        format: u16,
+    },
     /// The store did not answer in time.
     #[error("the store did not answer in time")]
     TimedOut,
@@ -37,6 +49,8 @@ impl StoreError {
         match self {
             Self::Closed => "open the store again, or start a new node",
             Self::Damaged { .. } => "check the disk; restore the store or start with an empty one",
+            Self::InUse => "stop the other process, or give this one a directory of its own",
+            Self::Newer { .. } => "run the version that wrote it, or start with an empty directory",
             Self::TimedOut => "check the load of the store's disk or database",
             Self::Unavailable { .. } => "check the store's disk or database and its log",
         }
@@ -140,6 +154,8 @@ mod tests {
             (WriteError::Full { capacity: Capacity::RecordsPerProvider, limit: 1 }, Fault::Peer),
             (failed(StoreError::Closed), Fault::Us),
             (failed(StoreError::Damaged { reason: "crc".into() }), Fault::Us),
+            (failed(StoreError::InUse), Fault::Us),
+            (failed(StoreError::Newer { format: 2 }), Fault::Us),
             (failed(StoreError::TimedOut), Fault::Us),
             (failed(StoreError::Unavailable { reason: "disk full".into() }), Fault::Us),
         ] {

@@ -1,6 +1,6 @@
 //! Record stores: where a node keeps the values and provider records that others, and its own user, gave it.
 //!
-//! [`Store`] is what a node needs of a store; [`MemoryStore`] is the one that keeps everything in memory. A store
+//! [`Store`] is what a node needs of a store; [`MemoryStore`] keeps everything in memory, [`DiskStore`] on disk, too. A store
 //! belongs to one realm: a node of the public network and one of the local network never share one.
 //!
 //! ```
@@ -25,12 +25,14 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod disk;
 mod error;
 mod execute;
 pub mod memory;
 mod store;
 
+pub use disk::{DiskConfig, DiskStore};
 pub use error::{Capacity, StoreError, WriteError};
 pub use execute::execute;
 pub use memory::{MemoryLimits, MemoryStore};
-pub use store::{BoxFuture, Expired, KeyPage, RecordKind, Store, StoreStats};
+pub use store::{BoxFuture, Condition, Expired, KeyPage, RecordKind, Store, StoreStats};

@@ -105,6 +105,28 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends when every write that ended before is as durable as this store can make it.
     fn sync(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Whether the store can be relied on now. Cost: O(1), never waits for the disk.
+    fn condition(&self) -> Condition {
+        Condition::Ready
+    }
+}
+
+/// How a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// It serves, but could not write last: what it takes may be gone after a restart.
+    Failing {
+        /// What the disk or the database said.
+        reason: String,
+    },
+    /// Its records are being read; until then the reader says [`kadmos_core::record::Read::NotResident`].
+    Loading,
+    /// All is well.
+    Ready,
+    /// Its records could not be read, and nothing is served.
+    Unusable(StoreError),
 }
 
 /// The two kinds of records.

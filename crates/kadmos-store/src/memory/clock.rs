@@ -7,11 +7,11 @@ use kadmos_core::time::{Now, UnixTime};
 /// A wall clock that is off by more than this was set. Less does not matter to records that live a day or two: off by
 /// half an hour one way when a record is written and the other way when it is read, it lives an hour more or less.
 /// NTP slews seconds, and a crystal that is off by 50 ppm needs a year to drift this far.
-pub(super) const STEP_MIN: Duration = Duration::from_secs(1_800);
+pub(crate) const STEP_MIN: Duration = Duration::from_secs(1_800);
 
 /// Keeps the store's own time: the wall clock as it was when first seen, not following when it is set.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// Seconds by which the wall clock is ahead of the store's time: the sum of all steps noticed.
     ahead: i128,
     /// Both clocks, when they were last in agreement about `ahead`.
@@ -22,15 +22,30 @@ pub(super) struct Clock {
 
 /// One moment in both times.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// The moment in store time.
-    pub(super) now: UnixTime,
+    pub(crate) now: UnixTime,
     ahead: i128,
 }
 
 impl Clock {
+    /// A clock that goes on after a restart: `ahead` and the store time last seen, as [`Clock::kept`] gave them.
+    pub(crate) fn restored(ahead: i64, tended: UnixTime) -> Self {
+        Self { ahead: ahead.into(), anchor: None, tended }
+    }
+
+    /// What has to be kept over a restart.
+    pub(crate) fn kept(&self) -> (i64, UnixTime) {
+        let ahead = i64::try_from(self.ahead).unwrap_or(if self.ahead < 0 { i64::MIN } else { i64::MAX });
+        (ahead, self.tended)
+    }
+
     /// Takes a look at both clocks, as often as the driver can: a step is noticed here.
-    pub(super) fn tend(&mut self, now: Now) -> Moment {
+    pub(crate) fn tend(&mut self, now: Now) -> Moment {
+        if self.anchor.is_none() && unix(seconds(now.unix) - self.ahead) + STEP_MIN < self.tended {
+            // Set back while nobody ran. How long that was is unknown; no time is what harms least.
+            self.ahead = seconds(now.unix) - seconds(self.tended);
+        }
         let anchor = *self.anchor.get_or_insert(now);
         let elapsed = now.monotonic.since(anchor.monotonic).as_secs();
         let step = seconds(now.unix) - seconds(anchor.unix) - i128::from(elapsed);
@@ -45,7 +60,7 @@ impl Clock {
 
     /// What the wall clock `now` means. Time does not run backwards: a wall clock far behind the last one seen was
     /// set, and until that is told for sure, no time has passed since.
-    pub(super) fn moment(&self, now: UnixTime) -> Moment {
+    pub(crate) fn moment(&self, now: UnixTime) -> Moment {
         let moment = Moment { now: unix(seconds(now) - self.ahead), ahead: self.ahead };
         if moment.now + STEP_MIN < self.tended {
             Moment { now: self.tended, ahead: seconds(now) - seconds(self.tended) }
@@ -56,19 +71,24 @@ impl Clock {
 }
 
 impl Moment {
+    /// A moment whose dates are in store time already.
+    pub(crate) fn of(now: UnixTime) -> Self {
+        Self { now, ahead: 0 }
+    }
+
     /// A wall-clock date in store time.
-    pub(super) fn local(&self, wall: UnixTime) -> UnixTime {
+    pub(crate) fn local(&self, wall: UnixTime) -> UnixTime {
         unix(seconds(wall) - self.ahead)
     }
 
     /// A date in store time by the wall clock.
-    pub(super) fn wall(&self, local: UnixTime) -> UnixTime {
+    pub(crate) fn wall(&self, local: UnixTime) -> UnixTime {
         unix(seconds(local) + self.ahead)
     }
 
     /// Whether a record of this date was written between a step of the clock and its discovery: nothing can have
     /// been received in the future.
-    pub(super) fn is_impossible(&self, received: UnixTime) -> bool {
+    pub(crate) fn is_impossible(&self, received: UnixTime) -> bool {
         received > self.now + STEP_MIN
     }
 }

@@ -12,18 +12,18 @@ use crate::error::{StoreError, WriteError};
 use crate::execute::written;
 use crate::store::{BoxFuture, Expired, KeyPage, RecordKind, Store, StoreStats};
 
-mod clock;
+pub(crate) mod clock;
 mod expiry;
 mod limits;
-mod providers;
+pub(crate) mod log;
+pub(crate) mod providers;
 mod replacement;
 mod roster;
+pub(crate) mod state;
 mod values;
 
-use clock::Clock;
 pub use limits::MemoryLimits;
-use providers::Providers;
-use values::Values;
+use state::State;
 
 /// A store in memory: fast, bounded, gone with the process.
 ///
@@ -42,18 +42,10 @@ struct Inner {
     state: RwLock<State>,
 }
 
-#[derive(Clone, Debug)]
-struct State {
-    clock: Clock,
-    values: Values,
-    providers: Providers,
-}
-
 impl MemoryStore {
     /// An empty store within `limits`.
     pub fn new(limits: MemoryLimits) -> Self {
-        let state = State { clock: Clock::default(), values: Values::new(), providers: Providers::new() };
-        Self { inner: Arc::new(Inner { limits, state: RwLock::new(state) }) }
+        Self { inner: Arc::new(Inner { limits, state: RwLock::new(State::default()) }) }
     }
 
     /// A store of its own with the same records. A clone shares them instead.
@@ -65,101 +57,54 @@ impl MemoryStore {
 
     /// See [`Store::put_values`], for one value.
     pub fn put_value(&self, write: &ValueWrite, now: UnixTime) -> Result<(), WriteError> {
-        let mut state = self.write();
-        let at = state.clock.moment(now);
-        state.values.put(write, &at, &self.inner.limits)
+        self.write().put_value(write, now, &self.inner.limits, &mut ()).map(|_| ())
     }
 
     /// See [`Store::remove_value`].
     pub fn remove_value(&self, key: &[u8], version: Option<u64>) -> bool {
-        self.write().values.remove(key, version)
+        self.write().remove_value(key, version).is_some()
     }
 
     /// See [`Store::add_providers`], for one record.
     pub fn add_provider(&self, record: &ProviderRecord, now: UnixTime) -> Result<(), WriteError> {
-        let mut state = self.write();
-        let at = state.clock.moment(now);
-        state.providers.add(record, &at, &self.inner.limits)
+        self.write().add_provider(record, now, &self.inner.limits, &mut ())
     }
 
     /// See [`Store::remove_provider`].
     pub fn remove_provider(&self, key: &[u8], provider: &PeerId) -> bool {
         let provider = Peer::new(*provider); // hashes before the lock is taken
-        self.write().providers.remove(key, &provider)
+        self.write().remove_provider(key, &provider)
     }
 
     /// See [`Store::expire`].
     pub fn expire(&self, now: Now, budget: usize) -> Expired {
-        let mut state = self.write();
-        let State { clock, values, providers } = &mut *state;
-        let at = clock.tend(now);
-        let mut expired = Expired::default();
-        for _ in 0..budget {
-            // Whichever was due first, so that neither kind waits for the other.
-            let values_first = match (values.first_due(), providers.first_due()) {
-                (Some(value), Some(provider)) => value <= provider,
-                (value, _) => value.is_some(),
-            };
-            if values_first && let Some(freed) = values.visit_due(at.now) {
-                expired.values += freed;
-            } else if !values_first && let Some(freed) = providers.visit_due(&at) {
-                expired.providers += freed;
-            } else if !values.visit_misdated(&at) && !providers.visit_misdated(&at) {
-                break;
-            }
-        }
-        expired.more =
-            [values.first_due(), providers.first_due()].into_iter().flatten().any(|due| due <= at.now);
-        expired
+        self.write().expire(now, budget, &mut ())
     }
 
     /// See [`Store::value`].
     pub fn value(&self, key: &[u8], now: UnixTime) -> Option<StoredValue> {
-        let state = self.read();
-        state.values.get(key, &state.clock.moment(now))
+        self.read().value(key, now)
     }
 
     /// See [`Store::providers`].
     pub fn providers(&self, key: &[u8], count: usize, now: UnixTime) -> Vec<PeerInfo> {
-        let mut found = Vec::new();
-        if count > 0 {
-            self.visit_providers(key, now, &mut |provider| {
-                found.push(provider.clone());
-                if found.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
-        }
-        found
+        self.read().providers(key, count, now)
     }
 
     /// Whether there is a record for `key`, a value or a provider's. Whoever looks on may ask: it changes nothing, not
     /// even which provider comes first in the next answer.
     pub fn holds(&self, key: &[u8], now: UnixTime) -> bool {
-        let state = self.read();
-        let at = state.clock.moment(now);
-        state.values.get(key, &at).is_some() || state.providers.contains(key, &at)
+        self.read().holds(key, now)
     }
 
     /// See [`Store::keys`].
     pub fn keys(&self, kind: RecordKind, after: Option<&[u8]>, limit: usize, now: UnixTime) -> KeyPage {
-        let state = self.read();
-        let at = state.clock.moment(now);
-        match kind {
-            RecordKind::Provider => state.providers.keys(after, limit, &at),
-            RecordKind::Value => state.values.keys(after, limit, &at),
-        }
+        self.read().keys(kind, after, limit, now)
     }
 
     /// See [`Store::stats`].
     pub fn stats(&self) -> StoreStats {
-        let State { values, providers, .. } = &*self.read();
-        StoreStats {
-            values: values.len(),
-            value_bytes: values.bytes(),
-            provider_keys: providers.keys_len(),
-            provider_records: providers.records(),
-            providers: providers.providers_len(),
-            provider_bytes: providers.bytes(),
-        }
+        self.read().stats()
     }
 
     /// The bounds.
@@ -175,16 +120,6 @@ impl MemoryStore {
             StoreRequest::PutValue(write) => written(Some(self.put_value(write, now))),
             StoreRequest::AddProvider(record) => written(Some(self.add_provider(record, now))),
         }
-    }
-
-    fn visit_providers(
-        &self,
-        key: &[u8],
-        now: UnixTime,
-        visit: &mut dyn FnMut(&PeerInfo) -> ControlFlow<()>,
-    ) -> usize {
-        let state = self.read();
-        state.providers.visit(key, &state.clock.moment(now), visit)
     }
 
     /// A panic while the lock was held, in a caller's visitor for instance, must not take the store with it: readers
@@ -216,7 +151,7 @@ impl Reader for MemoryStore {
         now: UnixTime,
         visit: &mut dyn FnMut(&PeerInfo) -> ControlFlow<()>,
     ) -> Read<()> {
-        if self.visit_providers(key, now, visit) > 0 { Read::Hit(()) } else { Read::Absent }
+        if self.read().visit_providers(key, now, visit) > 0 { Read::Hit(()) } else { Read::Absent }
     }
 }
 

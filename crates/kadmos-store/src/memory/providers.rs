@@ -14,6 +14,7 @@ use crate::error::{Capacity, WriteError};
 use crate::memory::clock::Moment;
 use crate::memory::expiry::DueIndex;
 use crate::memory::limits::{MemoryLimits, ROOM_VISITS_MAX};
+use crate::memory::log::{ClaimDates, Log};
 use crate::memory::replacement::{Group, gives_way};
 use crate::memory::roster::{Place, Roster};
 use crate::memory::values::page;
@@ -22,6 +23,8 @@ use crate::store::KeyPage;
 /// What a key costs beyond its bytes, at most: an entry of 64 bytes in the map and one of 24 in the index, both in
 /// nodes that are half full and linked; the key's allocation with two counters. `tests/memory.rs` measures it.
 const KEY_COST: usize = 288;
+/// What a lifetime's 32 bits hold: 136 years.
+const LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
 /// What a claim costs: twice its size, as a growing vector doubles.
 const CLAIM_COST: usize = 2 * size_of::<Claim>();
 
@@ -35,6 +38,8 @@ pub(super) struct Providers {
     records: usize,
     /// Without the roster's.
     bytes: usize,
+    /// Records by the hour since 1970 in which they expire.
+    hours: BTreeMap<u32, u64>,
 }
 
 /// The claims to provide one key.
@@ -68,6 +73,10 @@ impl Claim {
     fn expires(&self) -> UnixTime {
         self.received + Duration::from_secs(self.lifetime.into())
     }
+
+    fn dates(&self, addrs_expire: UnixTime) -> ClaimDates {
+        ClaimDates { received: self.received, expires: self.expires(), addrs_expire }
+    }
 }
 
 impl Claims {
@@ -78,7 +87,14 @@ impl Claims {
 
 impl Providers {
     pub(super) fn new() -> Self {
-        Self { keys: BTreeMap::new(), due: DueIndex::new(), roster: Roster::default(), records: 0, bytes: 0 }
+        Self {
+            keys: BTreeMap::new(),
+            due: DueIndex::new(),
+            roster: Roster::default(),
+            records: 0,
+            bytes: 0,
+            hours: BTreeMap::new(),
+        }
     }
 
     pub(super) fn keys_len(&self) -> usize {
@@ -137,26 +153,80 @@ impl Providers {
         record: &ProviderRecord,
         at: &Moment,
         limits: &MemoryLimits,
+        log: &mut dyn Log,
     ) -> Result<(), WriteError> {
-        let expires = at.local(record.expires);
-        if expires <= at.now {
+        let received = at.local(record.received).min(at.now);
+        let dates = ClaimDates {
+            received,
+            expires: at.local(record.expires).min(received + LIFETIME_MAX),
+            addrs_expire: at.local(record.addrs_expire),
+        };
+        let (place, replaced) = self.claim(&record.key, &record.provider, dates, at, limits, log)?;
+        self.roster.announce(place, &record.provider.addrs, dates.addrs_expire);
+        let is_shorter =
+            replaced.is_some_and(|replaced| hour_of(replaced.expires()) > hour_of(dates.expires));
+        log.claim(&record.key, &record.provider, dates, is_shorter);
+        Ok(())
+    }
+
+    /// Takes a record that was kept; tells whether it replaced one that would have lived into a later hour. They do not come in order of time, so the addresses that expire last are the ones
+    /// that were announced last.
+    pub(super) fn load(
+        &mut self,
+        key: &[u8],
+        provider: &PeerInfo,
+        dates: ClaimDates,
+        at: &Moment,
+        limits: &MemoryLimits,
+    ) -> Result<bool, WriteError> {
+        let (place, replaced) = self.claim(key, provider, dates, at, limits, &mut ())?;
+        if self.roster.member(place).is_some_and(|member| member.addrs_expire() <= dates.addrs_expire) {
+            self.roster.announce(place, &provider.addrs, dates.addrs_expire);
+        }
+        Ok(replaced.is_some_and(|replaced| hour_of(replaced.expires()) > hour_of(dates.expires)))
+    }
+
+    /// Makes `provider` one of the providers of `key`, whatever its addresses. Returns its place, and what was replaced.
+    fn claim(
+        &mut self,
+        key: &[u8],
+        provider: &PeerInfo,
+        dates: ClaimDates,
+        at: &Moment,
+        limits: &MemoryLimits,
+        log: &mut dyn Log,
+    ) -> Result<(Place, Option<Claim>), WriteError> {
+        if dates.expires <= at.now {
             return Err(WriteError::Expired);
         }
         let per_key = limits.providers_per_key.max(1);
-        if self.keys.get(&*record.key).is_some_and(|claims| claims.list.len() >= per_key) {
-            self.collect(&record.key, at);
+        if self.keys.get(key).is_some_and(|claims| claims.list.len() >= per_key) {
+            self.collect(key, at, log);
         }
-        self.make_room(record, at, limits)?;
+        self.make_room(key, provider, at, limits, log)?;
 
-        if let Some(index) = self.gives_way(&record.key, &record.provider, per_key) {
-            self.take(&record.key, |at, _| at == index);
+        if let Some(index) = self.gives_way(key, provider, per_key) {
+            self.take(key, |at, _| at == index);
         }
-        let received = at.local(record.received).min(at.now);
-        let lifetime = u32::try_from(expires.since(received).as_secs()).unwrap_or(u32::MAX);
-        let place = self.roster.announce(&record.provider, at.local(record.addrs_expire));
-        let claim = Claim { received, lifetime, place };
-        self.insert(&record.key, claim);
-        Ok(())
+        let lifetime = u32::try_from(dates.expires.since(dates.received).as_secs()).unwrap_or(u32::MAX);
+        let place = self.roster.find_or_join(&provider.peer);
+        let replaced = self.insert(key, Claim { received: dates.received, lifetime, place });
+        Ok((place, replaced))
+    }
+
+    /// Records that expire in this hour.
+    pub(super) fn claims_in(&self, hour: u32) -> u64 {
+        self.hours.get(&hour).copied().unwrap_or(0)
+    }
+
+    /// Whether exactly this record is held.
+    pub(super) fn has(&self, key: &[u8], peer: &Peer, dates: &ClaimDates) -> bool {
+        let Some(place) = self.roster.find(peer) else { return false };
+        self.keys.get(key).is_some_and(|claims| {
+            claims.list.iter().any(|claim| {
+                claim.place == place && claim.received == dates.received && claim.expires() == dates.expires
+            })
+        })
     }
 
     pub(super) fn remove(&mut self, key: &[u8], peer: &Peer) -> bool {
@@ -180,31 +250,36 @@ impl Providers {
 
     /// Frees what has expired of the key that is due first, if one is; returns how many records that were: none when
     /// all have been renewed since the key was filed.
-    pub(super) fn visit_due(&mut self, at: &Moment) -> Option<usize> {
+    pub(super) fn visit_due(&mut self, at: &Moment, log: &mut dyn Log) -> Option<usize> {
         let key = self.due.due_key(at.now)?;
-        Some(self.collect(&key, at))
+        Some(self.collect(&key, at, log))
     }
 
     /// Corrects the claims on the key that is due last, if their dates show that they were written while the clock
     /// was wrong.
-    pub(super) fn visit_misdated(&mut self, at: &Moment) -> bool {
+    pub(super) fn visit_misdated(&mut self, at: &Moment, log: &mut dyn Log) -> bool {
         let Some((_, key)) = self.due.last() else { return false };
         let misdated = self
             .keys
             .get(&key)
             .is_some_and(|claims| claims.list.iter().any(|claim| at.is_impossible(claim.received)));
         if misdated {
-            self.collect(&key, at);
+            self.collect(&key, at, log);
         }
         misdated
     }
 
     /// Puts `key` in order: frees expired claims and addresses, corrects impossible dates, files the key anew.
-    fn collect(&mut self, key: &[u8], at: &Moment) -> usize {
+    fn collect(&mut self, key: &[u8], at: &Moment, log: &mut dyn Log) -> usize {
         if let Some(claims) = self.keys.get_mut(key) {
             for claim in &mut claims.list {
                 if at.is_impossible(claim.received) {
+                    uncount(&mut self.hours, claim);
                     claim.received = at.now;
+                    count(&mut self.hours, claim);
+                    if let Some(member) = self.roster.member(claim.place) {
+                        log.claim(key, member.announced(), claim.dates(member.addrs_expire()), false);
+                    }
                 }
                 self.roster.drop_expired_addrs(claim.place, at);
             }
@@ -216,23 +291,24 @@ impl Providers {
 
     fn make_room(
         &mut self,
-        record: &ProviderRecord,
+        key: &[u8],
+        provider: &PeerInfo,
         at: &Moment,
         limits: &MemoryLimits,
+        log: &mut dyn Log,
     ) -> Result<(), WriteError> {
         for _ in 0..ROOM_VISITS_MAX {
-            match self.shortage(record, limits) {
+            match self.shortage(key, provider, limits) {
                 None => return Ok(()),
-                Some(full) => self.visit_due(at).ok_or(full)?,
+                Some(full) => self.visit_due(at, log).ok_or(full)?,
             };
         }
-        self.shortage(record, limits).map_or(Ok(()), Err)
+        self.shortage(key, provider, limits).map_or(Ok(()), Err)
     }
 
-    /// The bound that keeps `record` from being written now.
-    fn shortage(&self, record: &ProviderRecord, limits: &MemoryLimits) -> Option<WriteError> {
-        let provider = &record.provider;
-        let claims = self.keys.get(&*record.key);
+    /// The bound that keeps a record from being written now.
+    fn shortage(&self, key: &[u8], provider: &PeerInfo, limits: &MemoryLimits) -> Option<WriteError> {
+        let claims = self.keys.get(key);
         let place = self.roster.find(&provider.peer);
         let renews =
             claims.zip(place).is_some_and(|(claims, place)| claims.list.iter().any(|c| c.place == place));
@@ -246,13 +322,13 @@ impl Providers {
         }
         let mut bytes = self.bytes() + self.roster.cost_of(provider);
         if claims.is_none() {
-            bytes += KEY_COST + record.key.len();
+            bytes += KEY_COST + key.len();
         }
         if !renews {
             bytes += CLAIM_COST;
         }
         if let Some((claims, index)) =
-            claims.zip(self.gives_way(&record.key, provider, limits.providers_per_key.max(1)))
+            claims.zip(self.gives_way(key, provider, limits.providers_per_key.max(1)))
         {
             bytes -= CLAIM_COST + self.roster.freed_by_leaving(claims.list[index].place);
         }
@@ -275,18 +351,22 @@ impl Providers {
         gives_way(&groups, Group::of(&provider.addrs))
     }
 
-    /// Appends a claim, in place of an earlier one of the same provider.
-    fn insert(&mut self, key: &[u8], claim: Claim) {
+    /// Appends a claim, in place of an earlier one of the same provider, which is returned.
+    fn insert(&mut self, key: &[u8], claim: Claim) -> Option<Claim> {
+        let mut replaced = None;
         let expires = claim.expires();
         // The new record is counted before the old one goes, so that its provider stays.
         self.roster.add_record(claim.place);
+        count(&mut self.hours, &claim);
         self.records += 1;
         self.bytes += CLAIM_COST;
         match self.keys.get_mut(key) {
             Some(claims) => {
                 let earlier = claims.list.iter().position(|other| other.place == claim.place);
                 if let Some(index) = earlier {
-                    claims.list.remove(index);
+                    let earlier = claims.list.remove(index);
+                    uncount(&mut self.hours, &earlier);
+                    replaced = Some(earlier);
                     self.roster.drop_record(claim.place);
                     self.records -= 1;
                     self.bytes -= CLAIM_COST;
@@ -303,6 +383,7 @@ impl Providers {
                 self.keys.insert(key, Claims { due: expires, turn: AtomicUsize::new(0), list: vec![claim] });
             }
         }
+        replaced
     }
 
     /// Removes the claims on `key` that `goes` picks by index and claim; the last takes the key with it.
@@ -314,6 +395,7 @@ impl Providers {
             let stays = !goes(index, claim);
             index += 1;
             if !stays {
+                uncount(&mut self.hours, claim);
                 self.roster.drop_record(claim.place);
             }
             stays
@@ -356,9 +438,31 @@ impl Providers {
             }
         }
         assert_eq!(self.bytes, bytes);
+        let mut hours = BTreeMap::new();
+        self.keys.values().flat_map(|claims| &claims.list).for_each(|claim| count(&mut hours, claim));
+        assert_eq!(self.hours, hours);
         assert_eq!(self.records, records.values().sum::<usize>());
         self.roster.check(&records);
     }
+}
+
+fn count(hours: &mut BTreeMap<u32, u64>, claim: &Claim) {
+    *hours.entry(hour_of(claim.expires())).or_default() += 1;
+}
+
+fn uncount(hours: &mut BTreeMap<u32, u64>, claim: &Claim) {
+    let hour = hour_of(claim.expires());
+    if let Some(count) = hours.get_mut(&hour) {
+        *count -= 1;
+        if *count == 0 {
+            hours.remove(&hour);
+        }
+    }
+}
+
+/// The hour since 1970 in which a record expires. The year 491,000 is the last.
+pub(crate) fn hour_of(expires: UnixTime) -> u32 {
+    u32::try_from(expires.as_secs() / 3_600).unwrap_or(u32::MAX)
 }
 
 fn full(capacity: Capacity, limit: usize) -> WriteError {

@@ -47,6 +47,16 @@ impl Member {
         self.records
     }
 
+    /// The peer with the addresses it announced last.
+    pub(super) fn announced(&self) -> &PeerInfo {
+        &self.info
+    }
+
+    /// When those expire.
+    pub(super) fn addrs_expire(&self) -> UnixTime {
+        self.addrs_expire
+    }
+
     /// The peer with the addresses that have not expired.
     pub(super) fn info(&self, at: &Moment) -> PeerInfo {
         let addrs = if self.addrs_expire > at.now { self.info.addrs.clone() } else { AddrList::EMPTY };
@@ -90,18 +100,20 @@ impl Roster {
         }
     }
 
-    /// Takes the addresses of an announcement in place of earlier ones; the provider joins if it is new, without
-    /// records yet.
-    pub(super) fn announce(&mut self, provider: &PeerInfo, addrs_expire: UnixTime) -> Place {
-        let place = self.find(&provider.peer).unwrap_or_else(|| self.join(provider.peer.clone()));
+    /// The place of `peer`, which joins if it is new: without addresses, and without records yet.
+    pub(super) fn find_or_join(&mut self, peer: &Peer) -> Place {
+        self.find(peer).unwrap_or_else(|| self.join(peer.clone()))
+    }
+
+    /// Takes the addresses of an announcement in place of earlier ones.
+    pub(super) fn announce(&mut self, place: Place, addrs: &AddrList, addrs_expire: UnixTime) {
         if let Some(Some(member)) = self.places.get_mut(place as usize) {
             self.member_bytes -= member.info.addrs.encoded().len();
-            self.member_bytes += provider.addrs.encoded().len();
-            member.info.addrs = provider.addrs.clone();
+            self.member_bytes += addrs.encoded().len();
+            member.info.addrs = addrs.clone();
             member.addrs_expire = addrs_expire;
-            member.group = Group::of(&provider.addrs);
+            member.group = Group::of(addrs);
         }
-        place
     }
 
     /// Counts a record of the member at `place`.

@@ -12,6 +12,7 @@ use crate::error::{Capacity, WriteError};
 use crate::memory::clock::Moment;
 use crate::memory::expiry::DueIndex;
 use crate::memory::limits::{MemoryLimits, ROOM_VISITS_MAX};
+use crate::memory::log::{Held, Log};
 use crate::store::KeyPage;
 
 /// What a value costs beyond its key and value, at most: an entry of 96 bytes in the map and one of 40 in the index,
@@ -27,14 +28,6 @@ pub(super) struct Values {
     due: DueIndex<Bytes>,
     bytes: usize,
     versions: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    value: Bytes,
-    received: UnixTime,
-    expires: UnixTime,
-    version: u64,
 }
 
 impl Values {
@@ -65,7 +58,8 @@ impl Values {
         write: &ValueWrite,
         at: &Moment,
         limits: &MemoryLimits,
-    ) -> Result<(), WriteError> {
+        log: &mut dyn Log,
+    ) -> Result<Option<Held>, WriteError> {
         let Record { key, value } = &write.record;
         let expires = at.local(write.expires);
         if expires <= at.now {
@@ -77,25 +71,59 @@ impl Values {
         }
         self.make_room(key, value, at, limits)?;
 
-        self.take(key);
+        let replaced = self.take(key);
         // Copies: what arrives is a slice of a frame of up to 4 MiB, which it would keep alive.
         let key = Bytes::copy_from_slice(key);
         let value = Bytes::copy_from_slice(value);
-        self.versions += 1;
-        self.bytes += cost(&key, &value);
-        self.due.file(expires, key.clone());
         let received = at.local(write.received).min(at.now);
-        self.held.insert(key, Held { value, received, expires, version: self.versions });
+        let held = Held { value, received, expires, version: self.next_version() };
+        log.value(&key, &held);
+        self.insert(key, held);
+        Ok(replaced)
+    }
+
+    /// Removes the value under `key`, if it has this version when one is given; returns it.
+    pub(super) fn remove(&mut self, key: &[u8], version: Option<u64>) -> Option<Held> {
+        let wanted =
+            self.held.get(key).is_some_and(|held| version.is_none_or(|version| version == held.version));
+        if wanted { self.take(key) } else { None }
+    }
+
+    /// Puts a value back that was there before, with its version, or takes away what is there now.
+    pub(super) fn restore(&mut self, key: &[u8], before: Option<Held>) {
+        self.take(key);
+        if let Some(held) = before {
+            self.versions = self.versions.max(held.version);
+            self.insert(Bytes::copy_from_slice(key), held);
+        }
+    }
+
+    /// Takes a value that was kept over a restart, when there is room for it.
+    pub(super) fn load(&mut self, key: &[u8], held: Held, limits: &MemoryLimits) -> Result<(), WriteError> {
+        self.shortage(key, &held.value, limits).map_or(Ok(()), Err)?;
+        self.restore(key, Some(held));
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, key: &[u8], version: Option<u64>) -> bool {
-        let wanted =
-            self.held.get(key).is_some_and(|held| version.is_none_or(|version| version == held.version));
-        if wanted {
-            self.take(key);
-        }
-        wanted
+    /// A version that no value had yet.
+    pub(super) fn next_version(&mut self) -> u64 {
+        self.versions += 1;
+        self.versions
+    }
+
+    /// Makes versions up to this one count as given.
+    pub(super) fn skip_versions(&mut self, last: u64) {
+        self.versions = self.versions.max(last);
+    }
+
+    pub(super) fn last_version(&self) -> u64 {
+        self.versions
+    }
+
+    /// The values after `after`, by key.
+    pub(super) fn after(&self, after: Option<&[u8]>) -> impl Iterator<Item = (&Bytes, &Held)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.held.range::<[u8], _>((start, Bound::Unbounded))
     }
 
     pub(super) fn keys(&self, after: Option<&[u8]>, limit: usize, at: &Moment) -> KeyPage {
@@ -120,7 +148,7 @@ impl Values {
     }
 
     /// Corrects the value that expires last, if its dates show that it was written while the clock was wrong.
-    pub(super) fn visit_misdated(&mut self, at: &Moment) -> bool {
+    pub(super) fn visit_misdated(&mut self, at: &Moment, log: &mut dyn Log) -> bool {
         let Some((due, key)) = self.due.last() else { return false };
         let Some(held) = self.held.get_mut(&key).filter(|held| at.is_impossible(held.received)) else {
             return false;
@@ -128,6 +156,7 @@ impl Values {
         held.expires = at.now + held.expires.since(held.received);
         held.received = at.now;
         let expires = held.expires;
+        log.value(&key, held);
         self.due.unfile(due, key.clone());
         self.due.file(expires, key);
         true
@@ -160,11 +189,17 @@ impl Values {
             .then_some(WriteError::Full { capacity: Capacity::ValueBytes, limit: limits.value_bytes })
     }
 
-    fn take(&mut self, key: &[u8]) {
-        if let Some((key, held)) = self.held.remove_entry(key) {
-            self.bytes -= cost(&key, &held.value);
-            self.due.unfile(held.expires, key);
-        }
+    fn insert(&mut self, key: Bytes, held: Held) {
+        self.bytes += cost(&key, &held.value);
+        self.due.file(held.expires, key.clone());
+        self.held.insert(key, held);
+    }
+
+    fn take(&mut self, key: &[u8]) -> Option<Held> {
+        let (key, held) = self.held.remove_entry(key)?;
+        self.bytes -= cost(&key, &held.value);
+        self.due.unfile(held.expires, key);
+        Some(held)
     }
 
     #[cfg(test)]
