@@ -66,6 +66,9 @@ pub(crate) struct Global {
     /// File of peers to join through, one address a line [env: KADMOS_BOOTSTRAP_FILE]
     #[arg(long, global = true, value_name = "FILE", display_order = 105)]
     pub(crate) bootstrap_file: Option<PathBuf>,
+    /// URL of a page of peers to join through, in the form of such a file [env: KADMOS_BOOTSTRAP_URL]
+    #[arg(long, global = true, value_name = "URL", display_order = 105)]
+    pub(crate) bootstrap_url: Option<String>,
     /// Never use a running daemon
     #[arg(long, global = true, display_order = 106)]
     pub(crate) no_daemon: bool,

@@ -20,6 +20,9 @@ pub(crate) fn through(settings: &Settings, builder: DhtBuilder) -> DhtBuilder {
     if let Some(path) = &settings.bootstrap_file {
         builder = builder.bootstrap_file(path);
     }
+    if let Some(url) = &settings.bootstrap_url {
+        builder = builder.bootstrap_url(url.clone());
+    }
     builder
 }
 
@@ -32,6 +35,7 @@ impl Ways {
     pub(crate) fn of(settings: &Settings, remembered: usize) -> Self {
         let mut ways: Vec<String> = settings.bootstrap.iter().map(ToString::to_string).collect();
         ways.extend(settings.bootstrap_file.iter().map(|path| format!("the file {}", path.display())));
+        ways.extend(settings.bootstrap_url.iter().map(ToString::to_string));
         if remembered > 0 {
             ways.push(format!("{remembered} remembered peers"));
         }

@@ -15,12 +15,16 @@ use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 
 use crate::error::BuildError;
+#[cfg(feature = "url")]
+use crate::http::PageUrl;
 use crate::keeper::Keeper;
 use crate::memory::MemoryFile;
 use crate::network::ReachParts;
 use crate::node::Node;
 use crate::reach::{AutoMode, Prober, Reach, Service};
 use crate::sources::dnsaddr::SystemTxt;
+#[cfg(feature = "url")]
+use crate::sources::page;
 use crate::sources::{Rhythm, Source, dnsaddr, list};
 use crate::task::Task;
 use crate::{listen, network};
@@ -99,7 +103,7 @@ pub struct DhtBuilder {
     filter: Option<Arc<dyn PeerFilter>>,
     memory: Option<MemoryFile>,
     remembered: Option<MemoryFile>,
-    bootstrap_file: Option<PathBuf>,
+    lists: Vec<Source>,
     auto: Option<AutoMode>,
     reach_service: bool,
 }
@@ -126,7 +130,7 @@ impl DhtBuilder {
             filter: None,
             memory: None,
             remembered: None,
-            bootstrap_file: None,
+            lists: Vec::new(),
             auto: None,
             reach_service: false,
         }
@@ -244,9 +248,23 @@ impl DhtBuilder {
     }
 
     /// Joins the network through the peers in a file, too: one address a line, each ending in `/p2p/<peer id>`; empty lines
-    /// and those that begin with `#` say nothing. A file that cannot be read is a warning in the log.
+    /// and those that begin with `#` say nothing. A file or line that cannot be read is a warning in the log. It is read
+    /// again while fewer than `table.peers_min` peers are known. May be called again for more files.
     pub fn bootstrap_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.bootstrap_file = Some(path.into());
+        let path = path.into();
+        let name = path.display().to_string();
+        self.lists.push(Source::new(SourceKind::File, name, move |found| list::read(path.clone(), found)));
+        self
+    }
+
+    /// Joins the network through the peers on a page, too, which has the form of [`DhtBuilder::bootstrap_file`], at most 1 MiB.
+    /// It has 10 s to answer, delays no other way into the network, and is got again while fewer than `table.peers_min`
+    /// peers are known. May be called again for more pages.
+    #[cfg(feature = "url")]
+    pub fn bootstrap_url(mut self, url: PageUrl) -> Self {
+        let name = url.to_string();
+        let look_up = move |found| page::read(url.clone(), AGENT.into(), found);
+        self.lists.push(Source::new(SourceKind::Url, name, look_up));
         self
     }
 
@@ -342,7 +360,7 @@ impl DhtBuilder {
             // The task was just started and ends only when the node is shut down.
             let _ = node.add_bootstrap_peers(bootstrap).await;
         }
-        for source in sources(&names, self.bootstrap_file) {
+        for source in self.lists.into_iter().chain(domain_names(&names)) {
             source.keep(node.dht(), peers_min, Rhythm::default(), node.listening()).await;
         }
         Ok(node)
@@ -365,26 +383,22 @@ fn bootstrap_peer(addr: Multiaddr) -> Result<PeerAddrs, BuildError> {
     PeerAddrs::try_from(addr.clone()).map_err(|_| BuildError::BootstrapAddress { addr })
 }
 
-/// What names peers to join through.
-fn sources(names: &[Multiaddr], file: Option<PathBuf>) -> Vec<Source> {
-    let mut sources = Vec::new();
-    if let Some(path) = file {
-        let name = path.display().to_string();
-        sources.push(Source::new(SourceKind::File, name, move |found| list::read(path.clone(), found)));
-    }
+/// The sources behind `/dnsaddr` addresses.
+fn domain_names(names: &[Multiaddr]) -> Vec<Source> {
     let resolver = match SystemTxt::new() {
         Ok(resolver) => resolver,
-        Err(_) if names.is_empty() => return sources,
+        Err(_) if names.is_empty() => return Vec::new(),
         Err(reason) => {
             tracing::warn!(%reason, "no domain name can be looked up");
-            return sources;
+            return Vec::new();
         }
     };
-    for (name, wanted) in names.iter().filter_map(dnsaddr::name_of) {
+    let names = names.iter().filter_map(dnsaddr::name_of);
+    let sources = names.map(|(name, wanted)| {
         let resolver = resolver.clone();
-        sources.push(Source::new(SourceKind::Dnsaddr, name.clone(), move |found| {
+        Source::new(SourceKind::Dnsaddr, name.clone(), move |found| {
             dnsaddr::resolve(resolver.clone(), name.clone(), wanted, found)
-        }));
-    }
-    sources
+        })
+    });
+    sources.collect()
 }

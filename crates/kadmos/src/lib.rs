@@ -33,6 +33,8 @@
 
 mod builder;
 mod error;
+#[cfg(feature = "url")]
+mod http;
 mod keeper;
 mod listen;
 mod memory;
@@ -69,6 +71,8 @@ pub use {kadmos_core as core, kadmos_records as records, kadmos_store as store, 
 
 pub use self::builder::{ConnectionLimits, DhtBuilder};
 pub use self::error::{BuildError, ConnectError};
+#[cfg(feature = "url")]
+pub use self::http::{PageUrl, PageUrlError};
 pub use self::memory::{MemoryFile, MemoryFileError};
 pub use self::node::{Connection, Node};
 pub use self::reach::AutoMode;

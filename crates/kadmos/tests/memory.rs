@@ -78,3 +78,52 @@ async fn a_file_names_peers_to_join_through() {
     assert_eq!(bounded(lost.bootstrap()).await, Err(BootstrapError::NoSources));
     drop(far);
 }
+
+/// Goal: a page that never comes delays no other way into the network. Method: a server that takes the connection and says
+/// nothing, and a file beside it.
+#[cfg(feature = "url")]
+#[tokio::test]
+async fn a_black_holed_page_delays_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("peers.txt");
+    let (far, far_addr) = first().await;
+    std::fs::write(&path, far_addr.to_string()).unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/peers.txt", silent.local_addr().unwrap());
+    let node = builder().bootstrap_file(&path).bootstrap_url(url.parse().unwrap()).start().await.unwrap();
+    let began = std::time::Instant::now();
+    let report = bounded(node.bootstrap()).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(8), "it did not wait for the page: {:?}", began.elapsed());
+    let page = report.source(SourceKind::Url).copied().unwrap();
+    assert_eq!((page.tried, page.answered, page.pending), (0, 0, true));
+    assert_eq!(report.source(SourceKind::File).map(|source| source.answered), Some(1));
+    bounded(node.shutdown()).await;
+    drop(far);
+}
+
+/// Goal: a page is a way in, by itself. Method: a server of one answer on loopback.
+#[cfg(feature = "url")]
+#[tokio::test]
+async fn a_page_names_peers_to_join_through() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let (far, far_addr) = first().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/peers.txt", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1024];
+        let read = stream.read(&mut request).await.unwrap();
+        assert!(request[..read].starts_with(b"GET /peers.txt HTTP/1.1\r\n"));
+        let text = format!("# ours\n{far_addr}\n");
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    let node = builder().bootstrap_url(url.parse().unwrap()).start().await.unwrap();
+    let report = bounded(node.bootstrap()).await.unwrap();
+    let page = report.source(SourceKind::Url).copied().unwrap();
+    assert_eq!((page.tried, page.answered), (1, 1), "{report:?}");
+    server.await.unwrap();
+    bounded(node.shutdown()).await;
+    drop(far);
+}

@@ -95,7 +95,8 @@ impl Session {
 
 /// The connection to the daemon of `home`; `None` when none runs or none is wanted.
 pub(crate) async fn daemon(global: &Global, home: &DataDir) -> Result<Option<SocketClient>, Failure> {
-    let names_a_way = !global.bootstrap.is_empty() || global.bootstrap_file.is_some();
+    let names_a_way =
+        !global.bootstrap.is_empty() || global.bootstrap_file.is_some() || global.bootstrap_url.is_some();
     if global.no_daemon || names_a_way || global.network.is_some() {
         return Ok(None);
     }
@@ -112,6 +113,7 @@ pub(crate) fn settings(global: &Global, flags: Flags) -> Result<Settings, Failur
         network: global.network.clone(),
         bootstrap: global.bootstrap.clone(),
         bootstrap_file: global.bootstrap_file.clone(),
+        bootstrap_url: global.bootstrap_url.clone(),
         ..flags
     };
     let settings = Settings::load(&path, explicit, environment, flags)?;

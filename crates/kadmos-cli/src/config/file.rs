@@ -165,6 +165,8 @@ pub(crate) struct FileConfig {
     pub(crate) bootstrap: Option<Vec<String>>,
     /// Where more of them are listed.
     pub(crate) bootstrap_file: Option<PathBuf>,
+    /// The same by HTTP.
+    pub(crate) bootstrap_url: Option<String>,
     /// Where `serve` listens.
     pub(crate) listen: Option<Vec<String>>,
     /// Sizes of the protocol.
@@ -188,7 +190,8 @@ pub(crate) struct FileConfig {
 }
 
 /// Keys outside sections.
-pub(crate) const TOP_KEYS: &[&str] = &["network", "realm", "mode", "bootstrap", "bootstrap_file", "listen"];
+pub(crate) const TOP_KEYS: &[&str] =
+    &["network", "realm", "mode", "bootstrap", "bootstrap_file", "bootstrap_url", "listen"];
 /// Sections with their keys.
 pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     ("protocol", Protocol::KEYS),
@@ -262,6 +265,7 @@ impl FileConfig {
             mode: self.mode.or(lower.mode),
             bootstrap: self.bootstrap.or(lower.bootstrap),
             bootstrap_file: self.bootstrap_file.or(lower.bootstrap_file),
+            bootstrap_url: self.bootstrap_url.or(lower.bootstrap_url),
             listen: self.listen.or(lower.listen),
             protocol: self.protocol.over(lower.protocol),
             lookup: self.lookup.over(lower.lookup),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use kadmos::PageUrl;
 use kadmos_core::config::{AddressPolicy, Config, Mode};
 use kadmos_core::routing::AsnMap;
 use libp2p_core::Multiaddr;
@@ -102,6 +103,8 @@ pub(crate) struct Settings {
     pub(crate) bootstrap: Vec<Multiaddr>,
     /// Lists more of them.
     pub(crate) bootstrap_file: Option<PathBuf>,
+    /// So does this page.
+    pub(crate) bootstrap_url: Option<PageUrl>,
     /// Tells autonomous systems by network; [`Settings::asns`] reads it.
     pub(crate) asn_file: Option<PathBuf>,
 }
@@ -117,6 +120,8 @@ pub(crate) struct Flags {
     pub(crate) bootstrap: Vec<String>,
     /// `--bootstrap-file`.
     pub(crate) bootstrap_file: Option<PathBuf>,
+    /// `--bootstrap-url`.
+    pub(crate) bootstrap_url: Option<String>,
     /// `--listen`, repeated.
     pub(crate) listen: Vec<String>,
 }
@@ -153,6 +158,7 @@ impl Settings {
             mode: flags.mode,
             bootstrap: (!flags.bootstrap.is_empty()).then_some(flags.bootstrap),
             bootstrap_file: flags.bootstrap_file,
+            bootstrap_url: flags.bootstrap_url,
             listen: (!flags.listen.is_empty()).then_some(flags.listen),
             ..FileConfig::default()
         };
@@ -167,6 +173,7 @@ impl Settings {
             mode,
             bootstrap,
             bootstrap_file,
+            bootstrap_url,
             listen,
             protocol,
             lookup,
@@ -262,7 +269,22 @@ impl Settings {
         let listen = listen.iter().map(|text| parse::listen_addr(text));
         let listen = listen.collect::<Result<_, _>>().map_err(|error| format!("listen: {error}"))?;
         let bootstrap = bootstrap_addrs(&network, bootstrap.unwrap_or_else(|| vec!["auto".into()]))?;
-        Ok(Self { network, core, lan, mode, listen, listen_is_default, bootstrap, bootstrap_file, asn_file })
+        let bootstrap_url = bootstrap_url.map(|text| {
+            text.parse::<PageUrl>().map_err(|error| format!("bootstrap_url: read {text:?}: {error}"))
+        });
+        let bootstrap_url = bootstrap_url.transpose()?;
+        Ok(Self {
+            network,
+            core,
+            lan,
+            mode,
+            listen,
+            listen_is_default,
+            bootstrap,
+            bootstrap_file,
+            bootstrap_url,
+            asn_file,
+        })
     }
 
     /// Reads `table.asn_file`, if there is one.
@@ -572,6 +594,7 @@ mod tests {
             ("network = \"x\"", "network: read \"x\""),
             ("bootstrap = [\"/ip4/1.2.3.4/tcp/1\"]", "bootstrap: read"),
             ("listen = [\"4001\"]", "listen: read"),
+            ("bootstrap_url = \"a.example/peers\"", "bootstrap_url: read \"a.example/peers\": "),
             ("[lookup]\nk = 0", "lookup.k: read 0"),
             ("[table]\ntrusted = [\"x\"]", "table.trusted: x"),
             ("[health]\ntable = \"75\"", "line 2, column 9: read \"75\", expected two percentages"),

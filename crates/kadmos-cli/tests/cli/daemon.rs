@@ -170,6 +170,37 @@ fn a_file_lists_peers_to_join_through() {
     assert!(ran.err.contains("line 1") && ran.err.contains("the file "), "{ran:?}");
 }
 
+/// Goal: a page is a way in for the daemon and for commands, and one that never comes is told as what was tried.
+#[test]
+fn a_page_lists_peers_to_join_through() {
+    let (near, far) = (Home::new(), Home::new());
+    let first = near.serve(&[]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/peers.txt", listener.local_addr().unwrap());
+    let text = format!("{}\n", first.addr());
+    let server = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).unwrap();
+        }
+        listener
+    });
+    let closest = far.run(&["closest", CONTENT, "--bootstrap-url", &url]).ok();
+    assert!(closest.contains(&first.id()), "{closest}");
+    far.write("config.toml", format!("bootstrap_url = {url:?}\n"));
+    let mut second = far.serve(&[]);
+    second.service.err("answered by source: url 1 of 1");
+    second.stop();
+    first.stop();
+    let _silent = server.join().unwrap();
+    let ran = Home::new().run(&["closest", CONTENT, "--bootstrap-url", &url]);
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    assert!(ran.err.contains(&format!("tried {url}")), "{ran:?}");
+    Home::new().run(&["closest", CONTENT, "--bootstrap-url", "peers.txt"]).failed(2, "bootstrap_url: read");
+}
+
 #[test]
 fn the_socket_speaks_lines_of_json() {
     let home = Home::new();

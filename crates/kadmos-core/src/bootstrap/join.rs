@@ -197,9 +197,12 @@ impl Bootstrap {
         }
     }
 
-    /// Whether somebody may still answer who leads into the network.
+    /// Whether somebody may still answer who leads into the network. Sources that are being looked up are waited for only
+    /// while nobody is known: what they name later is joined through then.
     fn is_waiting(&self, cx: &Context<'_>) -> bool {
-        let looked_up = !cx.pending_sources.is_empty() && self.phases.running_since(Phase::Connect).is_some();
+        let looked_up = !cx.pending_sources.is_empty()
+            && cx.table.view().is_empty()
+            && self.phases.running_since(Phase::Connect).is_some();
         looked_up || !self.waiting.is_empty() || !self.verifying.is_empty()
     }
 

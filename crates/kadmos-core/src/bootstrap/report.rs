@@ -16,11 +16,16 @@ pub enum SourceKind {
     Dnsaddr,
     /// A file of addresses.
     File,
+    /// A page of addresses.
+    Url,
+    /// Multicast on the local network.
+    Mdns,
 }
 
 impl SourceKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Configured, Self::Remembered, Self::Dnsaddr, Self::File];
+    pub const ALL: [Self; 6] =
+        [Self::Configured, Self::Remembered, Self::Dnsaddr, Self::File, Self::Url, Self::Mdns];
 
     /// Stable label for logs and programs.
     pub const fn label(self) -> &'static str {
@@ -29,6 +34,8 @@ impl SourceKind {
             Self::Remembered => "remembered",
             Self::Dnsaddr => "dnsaddr",
             Self::File => "file",
+            Self::Url => "url",
+            Self::Mdns => "mdns",
         }
     }
 }
@@ -186,6 +193,17 @@ impl Bootstrapped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// docs/membership.md has a row for each kind of source, in the order of reports.
+    #[test]
+    fn every_kind_of_source_is_documented() {
+        let page = include_str!("../../../../docs/membership.md");
+        let (_, table) = page.split_once("| Source |").expect("a table of sources");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+        let documented: Vec<_> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+        let labels: Vec<_> = SourceKind::ALL.iter().map(|kind| kind.label()).collect();
+        assert_eq!(documented, labels);
+    }
 
     #[test]
     fn phases_are_found_by_name() {

@@ -90,6 +90,17 @@ fn black_holed_lookup_delays_nobody() {
     assert_eq!(report.phase(Phase::Connect).outcome, PhaseOutcome::Cut);
     let pending = SourceReport { kind: SourceKind::Dnsaddr, tried: 0, answered: 0, pending: true };
     assert_eq!(report.source(SourceKind::Dnsaddr), Some(&pending));
+
+    // Nor in a network of two, where few are known for ever.
+    let mut rig = Rig::new(private());
+    rig.input(Input::SourceLookupBegan(SourceKind::Url));
+    let id = rig.start(Operation::Bootstrap);
+    assert_eq!(rig.outcome(id), None, "nobody is known yet");
+    add(&mut rig, SourceKind::File, &[0]);
+    while let Some(sent) = rig.sent.pop_front() {
+        rig.answer(&sent, Response::FindNode { closer: Vec::new() });
+    }
+    assert_eq!(joined(&rig, id).peers, 1);
 }
 
 /// Goal: who has no other source waits for a lookup, and asks whom it finds at once.

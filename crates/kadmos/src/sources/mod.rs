@@ -6,6 +6,8 @@
 
 pub(crate) mod dnsaddr;
 pub(crate) mod list;
+#[cfg(feature = "url")]
+pub(crate) mod page;
 
 use std::fmt;
 use std::future::Future;
