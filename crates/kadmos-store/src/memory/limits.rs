@@ -12,8 +12,8 @@ pub struct MemoryLimits {
     /// Bytes of values, with keys and index. Default 64 MiB: the default number of values at 600 bytes each, what
     /// an IPNS record takes, with the index; or 6,000 IPNS records of the greatest length.
     pub value_bytes: usize,
-    /// Multihashes with providers. Default 1,048,576: half of what a public server is close to when 860 million
-    /// multihashes are each held by 20 of 8,000 servers. A server of that size wants a store on disk.
+    /// Multihashes with providers. Default 2,097,152: what a public server is close to when 860 million multihashes are
+    /// each held by 20 of 8,000 servers.
     pub provider_keys: usize,
     /// Providers of one multihash; at least 1. Default 256, two and a half full answers: enough that answers differ,
     /// and that no one group holds them all. A newcomer takes another's place.
@@ -21,8 +21,8 @@ pub struct MemoryLimits {
     /// Provider records of one provider. Default 262,144: ten peers announce half of the public network's content,
     /// some 100,000 records of each on every server; with room for two of that size.
     pub records_per_provider: usize,
-    /// Bytes of provider records, with addresses and index. Default 512 MiB: some 1.5 million records of providers
-    /// that announce many multihashes each, half as many when every one has a provider of its own.
+    /// Bytes of provider records, with addresses and index. Default 256 MiB: some 3.5 million records of providers
+    /// that announce many multihashes each, 700,000 when every one has a provider of its own.
     pub provider_bytes: usize,
 }
 
@@ -31,10 +31,10 @@ impl Default for MemoryLimits {
         Self {
             values: 65_536,
             value_bytes: 64 << 20,
-            provider_keys: 1 << 20,
+            provider_keys: 2 << 20,
             providers_per_key: 256,
             records_per_provider: 262_144,
-            provider_bytes: 512 << 20,
+            provider_bytes: 256 << 20,
         }
     }
 }

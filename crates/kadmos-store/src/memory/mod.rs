@@ -20,6 +20,7 @@ pub(crate) mod providers;
 mod replacement;
 mod roster;
 pub(crate) mod state;
+mod tree;
 mod values;
 
 pub use limits::MemoryLimits;

@@ -1,9 +1,8 @@
 //! Provider records in memory.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use kadmos_core::record::ProviderRecord;
@@ -11,94 +10,79 @@ use kadmos_core::time::UnixTime;
 use kadmos_core::{Peer, PeerInfo};
 
 use crate::error::{Capacity, WriteError};
-use crate::memory::clock::Moment;
-use crate::memory::expiry::DueIndex;
+use crate::memory::clock::{Moment, STEP_MIN};
 use crate::memory::limits::{MemoryLimits, ROOM_VISITS_MAX};
 use crate::memory::log::{ClaimDates, Log};
 use crate::memory::replacement::{Group, gives_way};
 use crate::memory::roster::{Place, Roster};
+use crate::memory::tree::{Claim, Spot, Tree};
 use crate::memory::values::page;
 use crate::store::KeyPage;
 
-/// What a key costs beyond its bytes, at most: an entry of 64 bytes in the map and one of 24 in the index, both in
-/// nodes that are half full and linked; the key's allocation with two counters. `tests/memory.rs` measures it.
-const KEY_COST: usize = 288;
 /// What a lifetime's 32 bits hold: 136 years.
 const LIFETIME_MAX: Duration = Duration::from_secs(u32::MAX as u64);
-/// What a claim costs: twice its size, as a growing vector doubles.
-const CLAIM_COST: usize = 2 * size_of::<Claim>();
+/// Places for turns, at first and at most. Keys that share one go on with each other's turn: harmless, and rare.
+const TURNS_MIN: usize = 256;
+/// See [`TURNS_MIN`].
+const TURNS_MAX: usize = 65_536;
+
+/// Claims of which the allocation is kept for the next write.
+const CLAIMS_KEPT: usize = 32;
 
 /// The provider records, by key, and what they cost.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Providers {
-    keys: BTreeMap<Arc<[u8]>, Claims>,
-    /// Every key, under [`Claims::due`].
-    due: DueIndex<Arc<[u8]>>,
+    tree: Tree,
     roster: Roster,
     records: usize,
-    /// Without the roster's.
-    bytes: usize,
     /// Records by the hour since 1970 in which they expire.
     hours: BTreeMap<u32, u64>,
+    /// The tree's dates count from here: half of what 32 bits hold before the first record.
+    epoch: Option<u64>,
+    /// No record was received later than this.
+    latest: u32,
+    /// The leaf that is looked at next for impossible dates.
+    sweep: usize,
+    /// Where the next answer for a key with several providers begins, by a hash of the key. One count for each: with one
+    /// for the store, whoever asks for two keys in turn would always see the same providers first.
+    turns: Vec<AtomicU16>,
+    /// Keys with several providers.
+    shared_keys: usize,
+    /// Built anew by each write; one allocation for all of them.
+    claims: Vec<Claim>,
 }
 
-/// The claims to provide one key.
-#[derive(Debug)]
-struct Claims {
-    /// No claim expires before this date: a lower bound, so that renewing the earliest claim leaves the index alone.
-    due: UnixTime,
-    /// Where the next answer begins. One count for each key: with one for the store, whoever asks for two keys in
-    /// turn would always see the same providers first.
-    turn: AtomicUsize,
-    /// In the order of announcement, oldest first.
-    list: Vec<Claim>,
-}
-
-impl Clone for Claims {
+impl Clone for Providers {
     fn clone(&self) -> Self {
-        let turn = AtomicUsize::new(self.turn.load(Ordering::Relaxed));
-        Self { due: self.due, turn, list: self.list.clone() }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Claim {
-    received: UnixTime,
-    /// Seconds from `received` to expiry; 136 years at most.
-    lifetime: u32,
-    place: Place,
-}
-
-impl Claim {
-    fn expires(&self) -> UnixTime {
-        self.received + Duration::from_secs(self.lifetime.into())
-    }
-
-    fn dates(&self, addrs_expire: UnixTime) -> ClaimDates {
-        ClaimDates { received: self.received, expires: self.expires(), addrs_expire }
-    }
-}
-
-impl Claims {
-    fn earliest_expiry(&self) -> Option<UnixTime> {
-        self.list.iter().map(Claim::expires).min()
+        Self {
+            tree: self.tree.clone(),
+            roster: self.roster.clone(),
+            hours: self.hours.clone(),
+            turns: self.turns.iter().map(|turn| AtomicU16::new(turn.load(Ordering::Relaxed))).collect(),
+            claims: Vec::new(),
+            ..*self
+        }
     }
 }
 
 impl Providers {
     pub(super) fn new() -> Self {
         Self {
-            keys: BTreeMap::new(),
-            due: DueIndex::new(),
+            tree: Tree::default(),
             roster: Roster::default(),
             records: 0,
-            bytes: 0,
             hours: BTreeMap::new(),
+            epoch: None,
+            latest: 0,
+            sweep: 0,
+            turns: Vec::new(),
+            shared_keys: 0,
+            claims: Vec::new(),
         }
     }
 
     pub(super) fn keys_len(&self) -> usize {
-        self.keys.len()
+        self.tree.len()
     }
 
     pub(super) fn records(&self) -> usize {
@@ -110,7 +94,7 @@ impl Providers {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.roster.bytes()
+        self.tree.bytes() + self.roster.bytes() + self.turns.len() * 2
     }
 
     /// Visits unexpired providers of `key` until `visit` breaks; returns how many were visited.
@@ -123,13 +107,15 @@ impl Providers {
         at: &Moment,
         visit: &mut dyn FnMut(&PeerInfo) -> ControlFlow<()>,
     ) -> usize {
-        let Some(claims) = self.keys.get(key) else { return 0 };
-        let start = claims.turn.load(Ordering::Relaxed) % claims.list.len().max(1);
-        let (before, after) = claims.list.split_at(start);
+        let claims = self.tree.claims(&self.tree.find(key));
+        let turn = if claims.len() > 1 { self.turn(key) } else { None };
+        let start = turn.map_or(0, |turn| usize::from(turn.load(Ordering::Relaxed)) % claims.len());
+        let (before, after) = claims.split_at(start);
+        let now = self.date(at.now);
         let mut visited = 0;
         let mut advance = 1;
-        for (passed, claim) in after.iter().chain(before).enumerate() {
-            let Some(member) = self.roster.member(claim.place).filter(|_| claim.expires() > at.now) else {
+        for (passed, claim) in after.iter().chain(before.iter()).enumerate() {
+            let Some(member) = self.roster.member(claim.place).filter(|_| claim.expires() > now) else {
                 continue;
             };
             visited += 1;
@@ -138,14 +124,17 @@ impl Providers {
                 break;
             }
         }
-        // Two answers at the same moment may begin alike; neither that nor wrapping around harms the rotation.
-        claims.turn.store(start + advance, Ordering::Relaxed);
+        if let Some(turn) = turn {
+            // Two answers at the same moment may begin alike; neither that nor wrapping around harms the rotation.
+            turn.store(((start + advance) % claims.len()) as u16, Ordering::Relaxed); // any 16 bits will do
+        }
         visited
     }
 
     /// Whether anybody provides `key`. Unlike an answer, takes nobody's turn.
     pub(super) fn contains(&self, key: &[u8], at: &Moment) -> bool {
-        self.keys.get(key).is_some_and(|claims| claims.list.iter().any(|claim| claim.expires() > at.now))
+        let now = self.date(at.now);
+        self.tree.claims(&self.tree.find(key)).iter().any(|claim| claim.expires() > now)
     }
 
     pub(super) fn add(
@@ -161,10 +150,8 @@ impl Providers {
             expires: at.local(record.expires).min(received + LIFETIME_MAX),
             addrs_expire: at.local(record.addrs_expire),
         };
-        let (place, replaced) = self.claim(&record.key, &record.provider, dates, at, limits, log)?;
+        let (place, is_shorter) = self.claim(&record.key, &record.provider, dates, at, limits, log)?;
         self.roster.announce(place, &record.provider.addrs, dates.addrs_expire);
-        let is_shorter =
-            replaced.is_some_and(|replaced| hour_of(replaced.expires()) > hour_of(dates.expires));
         log.claim(&record.key, &record.provider, dates, is_shorter);
         Ok(())
     }
@@ -179,14 +166,15 @@ impl Providers {
         at: &Moment,
         limits: &MemoryLimits,
     ) -> Result<bool, WriteError> {
-        let (place, replaced) = self.claim(key, provider, dates, at, limits, &mut ())?;
+        let (place, is_shorter) = self.claim(key, provider, dates, at, limits, &mut ())?;
         if self.roster.member(place).is_some_and(|member| member.addrs_expire() <= dates.addrs_expire) {
             self.roster.announce(place, &provider.addrs, dates.addrs_expire);
         }
-        Ok(replaced.is_some_and(|replaced| hour_of(replaced.expires()) > hour_of(dates.expires)))
+        Ok(is_shorter)
     }
 
-    /// Makes `provider` one of the providers of `key`, whatever its addresses. Returns its place, and what was replaced.
+    /// Makes `provider` one of the providers of `key`, whatever its addresses. Returns its place, and whether it replaced
+    /// a claim that would have lived into a later hour.
     fn claim(
         &mut self,
         key: &[u8],
@@ -195,23 +183,58 @@ impl Providers {
         at: &Moment,
         limits: &MemoryLimits,
         log: &mut dyn Log,
-    ) -> Result<(Place, Option<Claim>), WriteError> {
+    ) -> Result<(Place, bool), WriteError> {
         if dates.expires <= at.now {
             return Err(WriteError::Expired);
         }
+        if self.epoch.is_none() {
+            self.epoch = Some(at.now.as_secs().saturating_sub(1 << 31));
+        }
         let per_key = limits.providers_per_key.max(1);
-        if self.keys.get(key).is_some_and(|claims| claims.list.len() >= per_key) {
+        let mut spot = self.tree.find(key);
+        if self.tree.claims(&spot).len() >= per_key {
             self.collect(key, at, log);
+            spot = self.tree.find(key);
         }
-        self.make_room(key, provider, at, limits, log)?;
+        let mut place = self.roster.find(&provider.peer);
+        for visit in 0.. {
+            let Some(full) = self.shortage(key, &spot, provider, place, limits) else { break };
+            if visit == ROOM_VISITS_MAX || self.visit_due(at, log).is_none() {
+                return Err(full);
+            }
+            (spot, place) = (self.tree.find(key), self.roster.find(&provider.peer));
+        }
 
-        if let Some(index) = self.gives_way(key, provider, per_key) {
-            self.take(key, |at, _| at == index);
+        let mut claims = std::mem::take(&mut self.claims);
+        claims.clear();
+        claims.extend(self.tree.claims(&spot).iter());
+        let shared_before = claims.len() > 1;
+        let earlier = claims.iter().position(|claim| Some(claim.place) == place);
+        let mut is_shorter = false;
+        // The new record is counted before the old one goes, so that its provider stays.
+        let place = place.unwrap_or_else(|| self.roster.join(provider.peer.clone()));
+        self.roster.add_record(place);
+        if let Some(index) = earlier {
+            let earlier = claims.remove(index);
+            is_shorter = self.hour(&earlier) > hour_of(dates.expires);
+            self.forget(&earlier);
+        } else if let Some(index) = self.gives_way(&claims, provider, per_key) {
+            let other = claims.remove(index);
+            self.forget(&other);
         }
+        let received = self.date(dates.received);
         let lifetime = u32::try_from(dates.expires.since(dates.received).as_secs()).unwrap_or(u32::MAX);
-        let place = self.roster.find_or_join(&provider.peer);
-        let replaced = self.insert(key, Claim { received: dates.received, lifetime, place });
-        Ok((place, replaced))
+        let claim = Claim { place, received, lifetime };
+        self.records += 1;
+        *self.hours.entry(self.hour(&claim)).or_default() += 1;
+        self.latest = self.latest.max(received);
+        claims.push(claim);
+        self.tree.set(&spot, key, &claims);
+        self.count_shared(shared_before, claims.len() > 1);
+        if claims.capacity() <= CLAIMS_KEPT {
+            self.claims = claims;
+        }
+        Ok((place, is_shorter))
     }
 
     /// Records that expire in this hour.
@@ -222,241 +245,212 @@ impl Providers {
     /// Whether exactly this record is held.
     pub(super) fn has(&self, key: &[u8], peer: &Peer, dates: &ClaimDates) -> bool {
         let Some(place) = self.roster.find(peer) else { return false };
-        self.keys.get(key).is_some_and(|claims| {
-            claims.list.iter().any(|claim| {
-                claim.place == place && claim.received == dates.received && claim.expires() == dates.expires
-            })
+        self.tree.claims(&self.tree.find(key)).iter().any(|claim| {
+            let found = self.dates(&claim, dates.addrs_expire);
+            claim.place == place && found == *dates
         })
     }
 
     pub(super) fn remove(&mut self, key: &[u8], peer: &Peer) -> bool {
         let Some(place) = self.roster.find(peer) else { return false };
-        self.take(key, |_, claim| claim.place == place) > 0
+        self.take(key, |claim| claim.place == place) > 0
     }
 
     pub(super) fn keys(&self, after: Option<&[u8]>, limit: usize, at: &Moment) -> KeyPage {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let visited = self.keys.range::<[u8], _>((start, Bound::Unbounded)).map(|(key, claims)| {
-            let key: &[u8] = key;
-            (key, claims.list.iter().any(|claim| claim.expires() > at.now))
-        });
-        page(visited, limit)
+        let now = self.date(at.now);
+        let visited = self.tree.after(after);
+        page(visited.map(|(key, claims)| (key, claims.iter().any(|claim| claim.expires() > now))), limit)
     }
 
     /// The date of the next visit that [`Providers::visit_due`] wants.
     pub(super) fn first_due(&self) -> Option<UnixTime> {
-        self.due.first_due()
+        self.tree.first_due().map(|due| self.unix(due))
     }
 
-    /// Frees what has expired of the key that is due first, if one is; returns how many records that were: none when
-    /// all have been renewed since the key was filed.
+    /// Frees what has expired of one key, if something has; returns how many records that were: none when all have been
+    /// renewed since they were filed.
     pub(super) fn visit_due(&mut self, at: &Moment, log: &mut dyn Log) -> Option<usize> {
-        let key = self.due.due_key(at.now)?;
+        let key = self.tree.due_key(self.date(at.now))?;
+        // Only a leaf was filed anew, unless there is a key of no bytes, which is no worse for a visit.
         Some(self.collect(&key, at, log))
     }
 
-    /// Corrects the claims on the key that is due last, if their dates show that they were written while the clock
-    /// was wrong.
+    /// Corrects the claims of one leaf whose dates show that they were written while the clock was wrong. Tells whether
+    /// there may be more.
     pub(super) fn visit_misdated(&mut self, at: &Moment, log: &mut dyn Log) -> bool {
-        let Some((_, key)) = self.due.last() else { return false };
-        let misdated = self
-            .keys
-            .get(&key)
-            .is_some_and(|claims| claims.list.iter().any(|claim| at.is_impossible(claim.received)));
-        if misdated {
-            self.collect(&key, at, log);
+        if self.records == 0 || !at.is_impossible(self.unix(self.latest)) {
+            return false;
         }
-        misdated
-    }
-
-    /// Puts `key` in order: frees expired claims and addresses, corrects impossible dates, files the key anew.
-    fn collect(&mut self, key: &[u8], at: &Moment, log: &mut dyn Log) -> usize {
-        if let Some(claims) = self.keys.get_mut(key) {
-            for claim in &mut claims.list {
-                if at.is_impossible(claim.received) {
-                    uncount(&mut self.hours, claim);
-                    claim.received = at.now;
-                    count(&mut self.hours, claim);
-                    if let Some(member) = self.roster.member(claim.place) {
-                        log.claim(key, member.announced(), claim.dates(member.addrs_expire()), false);
-                    }
+        let date = self.date(at.now + STEP_MIN);
+        match self.tree.received_after(self.sweep, date) {
+            Some(keys) => {
+                for key in keys {
+                    self.collect(&key, at, log);
                 }
-                self.roster.drop_expired_addrs(claim.place, at);
+                self.sweep += 1;
             }
+            None => (self.sweep, self.latest) = (0, date),
         }
-        let freed = self.take(key, |_, claim| claim.expires() <= at.now);
-        self.file(key);
-        freed
+        true
     }
 
-    fn make_room(
-        &mut self,
-        key: &[u8],
-        provider: &PeerInfo,
-        at: &Moment,
-        limits: &MemoryLimits,
-        log: &mut dyn Log,
-    ) -> Result<(), WriteError> {
-        for _ in 0..ROOM_VISITS_MAX {
-            match self.shortage(key, provider, limits) {
-                None => return Ok(()),
-                Some(full) => self.visit_due(at, log).ok_or(full)?,
-            };
+    /// Puts `key` in order: frees expired claims and addresses, corrects impossible dates.
+    fn collect(&mut self, key: &[u8], at: &Moment, log: &mut dyn Log) -> usize {
+        let spot = self.tree.find(key);
+        let mut claims: Vec<Claim> = self.tree.claims(&spot).iter().collect();
+        let mut changed = false;
+        for claim in &mut claims {
+            if at.is_impossible(self.unix(claim.received)) {
+                self.uncount(claim);
+                claim.received = self.date(at.now);
+                *self.hours.entry(self.hour(claim)).or_default() += 1;
+                changed = true;
+                if let Some(member) = self.roster.member(claim.place) {
+                    log.claim(key, member.announced(), self.dates(claim, member.addrs_expire()), false);
+                }
+            }
+            self.roster.drop_expired_addrs(claim.place, at);
         }
-        self.shortage(key, provider, limits).map_or(Ok(()), Err)
+        if changed {
+            self.tree.set(&spot, key, &claims);
+        }
+        let now = self.date(at.now);
+        self.take(key, |claim| claim.expires() <= now)
     }
 
     /// The bound that keeps a record from being written now.
-    fn shortage(&self, key: &[u8], provider: &PeerInfo, limits: &MemoryLimits) -> Option<WriteError> {
-        let claims = self.keys.get(key);
-        let place = self.roster.find(&provider.peer);
-        let renews =
-            claims.zip(place).is_some_and(|(claims, place)| claims.list.iter().any(|c| c.place == place));
-
+    fn shortage(
+        &self,
+        key: &[u8],
+        spot: &Spot,
+        provider: &PeerInfo,
+        place: Option<Place>,
+        limits: &MemoryLimits,
+    ) -> Option<WriteError> {
+        let claims = self.tree.claims(spot);
+        let renews = place.is_some_and(|place| claims.iter().any(|claim| claim.place == place));
         let records = place.and_then(|place| self.roster.member(place)).map_or(0, |member| member.records());
         if !renews && records >= limits.records_per_provider {
             return Some(full(Capacity::RecordsPerProvider, limits.records_per_provider));
         }
-        if claims.is_none() && self.keys.len() >= limits.provider_keys {
+        if !spot.is_taken() && self.tree.len() >= limits.provider_keys {
             return Some(full(Capacity::ProviderKeys, limits.provider_keys));
         }
-        let mut bytes = self.bytes() + self.roster.cost_of(provider);
-        if claims.is_none() {
-            bytes += KEY_COST + key.len();
-        }
-        if !renews {
-            bytes += CLAIM_COST;
-        }
-        if let Some((claims, index)) =
-            claims.zip(self.gives_way(key, provider, limits.providers_per_key.max(1)))
-        {
-            bytes -= CLAIM_COST + self.roster.freed_by_leaving(claims.list[index].place);
+        let mut bytes = self.bytes() + self.roster.cost_of(place, provider);
+        let takes_place = claims.len() >= limits.providers_per_key.max(1);
+        if !renews && !takes_place {
+            bytes += Tree::cost_of(if spot.is_taken() { 0 } else { key.len() }, 1);
+            if claims.len() == 1 && self.turns.is_empty() {
+                bytes += TURNS_MIN * 2;
+            }
         }
         (bytes > limits.provider_bytes).then(|| full(Capacity::ProviderBytes, limits.provider_bytes))
     }
 
-    /// The index of the claim that must go for `provider` to claim `key`, if one must.
-    fn gives_way(&self, key: &[u8], provider: &PeerInfo, per_key: usize) -> Option<usize> {
-        let claims = self.keys.get(key).filter(|claims| claims.list.len() >= per_key)?;
-        let place = self.roster.find(&provider.peer);
-        if place.is_some_and(|place| claims.list.iter().any(|claim| claim.place == place)) {
+    /// The index of the claim that must go for a new provider, if one must.
+    fn gives_way(&self, claims: &[Claim], provider: &PeerInfo, per_key: usize) -> Option<usize> {
+        if claims.len() < per_key {
             return None;
         }
-        let groups: Vec<_> = claims
-            .list
-            .iter()
-            .filter_map(|claim| self.roster.member(claim.place))
-            .map(|m| m.group())
-            .collect();
+        let members = claims.iter().filter_map(|claim| self.roster.member(claim.place));
+        let groups: Vec<_> = members.map(|member| member.group()).collect();
         gives_way(&groups, Group::of(&provider.addrs))
     }
 
-    /// Appends a claim, in place of an earlier one of the same provider, which is returned.
-    fn insert(&mut self, key: &[u8], claim: Claim) -> Option<Claim> {
-        let mut replaced = None;
-        let expires = claim.expires();
-        // The new record is counted before the old one goes, so that its provider stays.
-        self.roster.add_record(claim.place);
-        count(&mut self.hours, &claim);
-        self.records += 1;
-        self.bytes += CLAIM_COST;
-        match self.keys.get_mut(key) {
-            Some(claims) => {
-                let earlier = claims.list.iter().position(|other| other.place == claim.place);
-                if let Some(index) = earlier {
-                    let earlier = claims.list.remove(index);
-                    uncount(&mut self.hours, &earlier);
-                    replaced = Some(earlier);
-                    self.roster.drop_record(claim.place);
-                    self.records -= 1;
-                    self.bytes -= CLAIM_COST;
-                }
-                claims.list.push(claim);
-                if expires < claims.due {
-                    self.file(key);
-                }
-            }
-            None => {
-                let key: Arc<[u8]> = key.into();
-                self.bytes += KEY_COST + key.len();
-                self.due.file(expires, Arc::clone(&key));
-                self.keys.insert(key, Claims { due: expires, turn: AtomicUsize::new(0), list: vec![claim] });
-            }
+    /// Removes the claims on `key` that `goes` picks; the last takes the key with it.
+    fn take(&mut self, key: &[u8], goes: impl Fn(&Claim) -> bool) -> usize {
+        let spot = self.tree.find(key);
+        let held = self.tree.claims(&spot);
+        if !held.iter().any(|claim| goes(&claim)) {
+            return 0;
         }
-        replaced
+        let (gone, left): (Vec<Claim>, Vec<Claim>) = held.iter().partition(|claim| goes(claim));
+        self.tree.set(&spot, key, &left);
+        gone.iter().for_each(|claim| self.forget(claim));
+        self.count_shared(gone.len() + left.len() > 1, left.len() > 1);
+        gone.len()
     }
 
-    /// Removes the claims on `key` that `goes` picks by index and claim; the last takes the key with it.
-    fn take(&mut self, key: &[u8], goes: impl Fn(usize, &Claim) -> bool) -> usize {
-        let Some(claims) = self.keys.get_mut(key) else { return 0 };
-        let held = claims.list.len();
-        let mut index = 0;
-        claims.list.retain(|claim| {
-            let stays = !goes(index, claim);
-            index += 1;
-            if !stays {
-                uncount(&mut self.hours, claim);
-                self.roster.drop_record(claim.place);
-            }
-            stays
-        });
-        let taken = held - claims.list.len();
-        self.records -= taken;
-        self.bytes -= taken * CLAIM_COST;
-        if claims.list.is_empty() {
-            if let Some((key, claims)) = self.keys.remove_entry(key) {
-                self.bytes -= KEY_COST + key.len();
-                self.due.unfile(claims.due, key);
-            }
-        } else if claims.list.len() < claims.list.capacity() / 2 {
-            claims.list.shrink_to_fit();
-        }
-        taken
+    /// Counts a claim less.
+    fn forget(&mut self, claim: &Claim) {
+        self.uncount(claim);
+        self.roster.drop_record(claim.place);
+        self.records -= 1;
     }
 
-    /// Files `key` under its earliest expiry.
-    fn file(&mut self, key: &[u8]) {
-        let Some((shared, _)) = self.keys.get_key_value(key) else { return };
-        let shared = Arc::clone(shared);
-        let Some(claims) = self.keys.get_mut(key) else { return };
-        let Some(earliest) = claims.earliest_expiry() else { return };
-        self.due.unfile(claims.due, Arc::clone(&shared));
-        claims.due = earliest;
-        self.due.file(earliest, shared);
+    fn uncount(&mut self, claim: &Claim) {
+        let hour = self.hour(claim);
+        if let Some(count) = self.hours.get_mut(&hour) {
+            *count -= 1;
+            if *count == 0 {
+                self.hours.remove(&hour);
+            }
+        }
+    }
+
+    /// Keeps enough places for turns.
+    fn count_shared(&mut self, before: bool, now: bool) {
+        self.shared_keys += usize::from(now);
+        self.shared_keys -= usize::from(before);
+        if self.shared_keys == 0 {
+            self.turns = Vec::new();
+        } else if self.shared_keys * 2 > self.turns.len() && self.turns.len() < TURNS_MAX {
+            // Four times as many; each goes on with the turn of the place it had.
+            let len = (self.turns.len() * 4).clamp(TURNS_MIN, TURNS_MAX);
+            let turn = |index: usize| {
+                let before =
+                    if self.turns.is_empty() { None } else { self.turns.get(index % self.turns.len()) };
+                AtomicU16::new(before.map_or(0, |turn| turn.load(Ordering::Relaxed)))
+            };
+            self.turns = (0..len).map(turn).collect();
+        }
+    }
+
+    fn turn(&self, key: &[u8]) -> Option<&AtomicU16> {
+        // FNV-1a, folded: fixed, so that the same calls give the same answers.
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = key.iter().fold(0xcbf2_9ce4_8422_2325, step);
+        let index = (hash ^ (hash >> 32)) as usize;
+        self.turns.get(index.checked_rem(self.turns.len())?)
+    }
+
+    /// A date as the tree has it.
+    fn date(&self, unix: UnixTime) -> u32 {
+        let epoch = self.epoch.unwrap_or(0);
+        u32::try_from(unix.as_secs().saturating_sub(epoch)).unwrap_or(u32::MAX)
+    }
+
+    fn unix(&self, date: u32) -> UnixTime {
+        UnixTime::from_secs(self.epoch.unwrap_or(0).saturating_add(date.into()))
+    }
+
+    fn dates(&self, claim: &Claim, addrs_expire: UnixTime) -> ClaimDates {
+        let received = self.unix(claim.received);
+        ClaimDates { received, expires: self.unix(claim.expires()), addrs_expire }
+    }
+
+    fn hour(&self, claim: &Claim) -> u32 {
+        hour_of(self.unix(claim.expires()))
     }
 
     #[cfg(test)]
     pub(super) fn check(&self) {
-        assert_eq!(self.due.len(), self.keys.len());
+        self.tree.check();
         let mut records = BTreeMap::new();
-        let mut bytes = 0;
-        for (key, claims) in &self.keys {
-            assert!(claims.earliest_expiry().is_some_and(|earliest| claims.due <= earliest));
-            bytes += KEY_COST + key.len() + claims.list.len() * CLAIM_COST;
-            for claim in &claims.list {
+        let mut hours: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut shared = 0;
+        for (_, claims) in self.tree.after(None) {
+            shared += usize::from(claims.len() > 1);
+            for claim in claims.iter() {
                 *records.entry(claim.place).or_default() += 1;
+                *hours.entry(self.hour(&claim)).or_default() += 1;
+                assert!(claim.received <= self.latest);
             }
         }
-        assert_eq!(self.bytes, bytes);
-        let mut hours = BTreeMap::new();
-        self.keys.values().flat_map(|claims| &claims.list).for_each(|claim| count(&mut hours, claim));
         assert_eq!(self.hours, hours);
+        assert_eq!(self.shared_keys, shared);
         assert_eq!(self.records, records.values().sum::<usize>());
         self.roster.check(&records);
-    }
-}
-
-fn count(hours: &mut BTreeMap<u32, u64>, claim: &Claim) {
-    *hours.entry(hour_of(claim.expires())).or_default() += 1;
-}
-
-fn uncount(hours: &mut BTreeMap<u32, u64>, claim: &Claim) {
-    let hour = hour_of(claim.expires());
-    if let Some(count) = hours.get_mut(&hour) {
-        *count -= 1;
-        if *count == 0 {
-            hours.remove(&hour);
-        }
     }
 }
 
