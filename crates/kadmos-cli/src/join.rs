@@ -23,7 +23,7 @@ pub(crate) fn through(settings: &Settings, builder: DhtBuilder) -> DhtBuilder {
     if let Some(url) = &settings.bootstrap_url {
         builder = builder.bootstrap_url(url.clone());
     }
-    builder
+    builder.mdns(settings.mdns)
 }
 
 /// The ways into a network that a node has, as a person reads them: the first three, and how many more there are.
@@ -36,6 +36,9 @@ impl Ways {
         let mut ways: Vec<String> = settings.bootstrap.iter().map(ToString::to_string).collect();
         ways.extend(settings.bootstrap_file.iter().map(|path| format!("the file {}", path.display())));
         ways.extend(settings.bootstrap_url.iter().map(ToString::to_string));
+        if settings.mdns {
+            ways.push("the local network by mDNS".into());
+        }
         if remembered > 0 {
             ways.push(format!("{remembered} remembered peers"));
         }

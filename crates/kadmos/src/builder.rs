@@ -7,19 +7,27 @@ use std::time::Duration;
 
 use kadmos_core::operation::SourceKind;
 use kadmos_core::routing::AsnMap;
+#[cfg(feature = "mdns")]
+use kadmos_core::{AddressPolicy, Realm};
 use kadmos_core::{Config, Mode, PeerFilter, Validators};
+#[cfg(feature = "mdns")]
+use kadmos_libp2p::Dht;
 use kadmos_libp2p::metrics::Metrics;
 use kadmos_libp2p::{Behaviour, Clock, Options, PeerAddrs, RealmConfig, SessionLimits};
 use kadmos_store::{MemoryLimits, MemoryStore, Store};
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
+#[cfg(feature = "mdns")]
+use tokio::sync::mpsc;
 
 use crate::error::BuildError;
 #[cfg(feature = "url")]
 use crate::http::PageUrl;
 use crate::keeper::Keeper;
 use crate::memory::MemoryFile;
-use crate::network::ReachParts;
+#[cfg(feature = "mdns")]
+use crate::nearby::{self, Nearby};
+use crate::network::Extras;
 use crate::node::Node;
 use crate::reach::{AutoMode, Prober, Reach, Service};
 use crate::sources::dnsaddr::SystemTxt;
@@ -104,6 +112,8 @@ pub struct DhtBuilder {
     memory: Option<MemoryFile>,
     remembered: Option<MemoryFile>,
     lists: Vec<Source>,
+    #[cfg(feature = "mdns")]
+    mdns: bool,
     auto: Option<AutoMode>,
     reach_service: bool,
 }
@@ -131,6 +141,8 @@ impl DhtBuilder {
             memory: None,
             remembered: None,
             lists: Vec::new(),
+            #[cfg(feature = "mdns")]
+            mdns: false,
             auto: None,
             reach_service: false,
         }
@@ -268,6 +280,18 @@ impl DhtBuilder {
         self
     }
 
+    /// Whether to look for peers on the local network by multicast DNS, and to be found there by others. Default: no. They
+    /// are told to the node of the local network: the second one ([`DhtBuilder::lan`]), else the only one, if it keeps all
+    /// addresses.
+    ///
+    /// It takes UDP port 5353 beside others who do, on every interface but loopback, and tells everybody on the local network
+    /// who this node is and where it listens there.
+    #[cfg(feature = "mdns")]
+    pub fn mdns(mut self, mdns: bool) -> Self {
+        self.mdns = mdns;
+        self
+    }
+
     /// Keeps the table over restarts in this file: read at the start, written every ten minutes and at the end. Default:
     /// nothing is kept. A node that is in two networks keeps the second in a file with `.lan` behind the name.
     ///
@@ -336,11 +360,15 @@ impl DhtBuilder {
             Some(file) => Some(Keeper::load(file, &dht, &mut behaviour).await),
             None => None,
         };
-        let reach = ReachParts {
+        #[cfg(feature = "mdns")]
+        let (nearby, found) = look_around(self.mdns, local, &dht, policy)?;
+        let extras = Extras {
             prober: self.auto.map(|auto| Prober::new(policy, auto.retest)),
             service: self.reach_service.then(|| Service::new(policy)),
+            #[cfg(feature = "mdns")]
+            nearby,
         };
-        let mut swarm = network::build(self.keypair, self.agent, self.limits, behaviour, reach)?;
+        let mut swarm = network::build(self.keypair, self.agent, self.limits, behaviour, extras)?;
         for addr in self.external {
             swarm.add_external_address(addr);
         }
@@ -360,6 +388,10 @@ impl DhtBuilder {
             // The task was just started and ends only when the node is shut down.
             let _ = node.add_bootstrap_peers(bootstrap).await;
         }
+        #[cfg(feature = "mdns")]
+        if let Some((dht, found)) = found {
+            nearby::keep(&dht, found).await;
+        }
         for source in self.lists.into_iter().chain(domain_names(&names)) {
             source.keep(node.dht(), peers_min, Rhythm::default(), node.listening()).await;
         }
@@ -377,6 +409,29 @@ impl std::fmt::Debug for DhtBuilder {
             .field("bootstrap", &self.bootstrap)
             .finish_non_exhaustive()
     }
+}
+
+/// Who looks for peers on the local network, and where they are told to whom.
+#[cfg(feature = "mdns")]
+#[allow(clippy::type_complexity, reason = "two halves of one thing, taken apart at once")]
+fn look_around(
+    wanted: bool,
+    local: libp2p::PeerId,
+    dht: &Dht,
+    policy: AddressPolicy,
+) -> Result<(Option<Nearby>, Option<(Dht, mpsc::Receiver<Vec<PeerAddrs>>)>), BuildError> {
+    if !wanted {
+        return Ok((None, None));
+    }
+    let dht = match dht.realm(Realm::Lan) {
+        Some(lan) => lan,
+        None if policy == AddressPolicy::Any => dht.clone(),
+        None => return Err(BuildError::NoLocalNetwork),
+    };
+    let failed =
+        |error: std::io::Error| BuildError::Transport { transport: "mDNS", reason: error.to_string() };
+    let (nearby, found) = Nearby::new(local).map_err(failed)?;
+    Ok((Some(nearby), Some((dht, found))))
 }
 
 fn bootstrap_peer(addr: Multiaddr) -> Result<PeerAddrs, BuildError> {

@@ -44,6 +44,9 @@ pub enum BuildError {
         /// Which.
         name: String,
     },
+    /// Peers of the local network are looked for, and the node is in the wide one only.
+    #[error("mDNS finds peers of the local network, and this node keeps public addresses only")]
+    NoLocalNetwork,
     /// The keys cannot be used for a transport's handshake.
     #[error("cannot set up {transport}: {reason}")]
     Transport {
@@ -67,6 +70,7 @@ impl BuildError {
             | Self::BootstrapAddress { .. }
             | Self::Config(_)
             | Self::SameProtocol { .. }
+            | Self::NoLocalNetwork
             | Self::NoRuntime => Fault::Caller,
             Self::Transport { .. } => Fault::Us,
         }
@@ -83,6 +87,7 @@ impl BuildError {
             Self::BootstrapAddress { .. } => "append /p2p/ and the peer id of the bootstrap node",
             Self::Config(error) => error.advice(),
             Self::SameProtocol { .. } => "give one of them another protocol.name",
+            Self::NoLocalNetwork => "join the local network too, or keep all addresses",
             Self::Transport { .. } => "check the key pair and the system's resolver configuration",
             Self::NoRuntime => "call start() inside #[tokio::main], or inside Runtime::block_on",
         }

@@ -38,6 +38,8 @@ mod http;
 mod keeper;
 mod listen;
 mod memory;
+#[cfg(feature = "mdns")]
+mod nearby;
 mod network;
 mod node;
 mod ping;

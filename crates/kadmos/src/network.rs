@@ -8,6 +8,8 @@ use libp2p::{Swarm, SwarmBuilder, connection_limits, identify, noise, ping, tcp,
 
 use crate::builder::ConnectionLimits;
 use crate::error::BuildError;
+#[cfg(feature = "mdns")]
+use crate::nearby::Nearby;
 use crate::ping::Pinger;
 use crate::reach::{Prober, Service};
 
@@ -28,13 +30,18 @@ pub(crate) struct Network {
     pub(crate) prober: Toggle<Prober>,
     /// Tells others whether they are.
     service: Toggle<Service>,
+    /// Finds peers on the local network.
+    #[cfg(feature = "mdns")]
+    nearby: Toggle<Nearby>,
 }
 
-/// The behaviours of mode `auto`, where they are wanted.
+/// The behaviours that only some nodes have.
 #[derive(Default)]
-pub(crate) struct ReachParts {
+pub(crate) struct Extras {
     pub(crate) prober: Option<Prober>,
     pub(crate) service: Option<Service>,
+    #[cfg(feature = "mdns")]
+    pub(crate) nearby: Option<Nearby>,
 }
 
 /// Builds the swarm. Spawns nothing yet but what connections and listeners will.
@@ -43,7 +50,7 @@ pub(crate) fn build(
     agent: String,
     limits: ConnectionLimits,
     dht: kadmos_libp2p::Behaviour,
-    reach: ReachParts,
+    extras: Extras,
 ) -> Result<Swarm<Network>, BuildError> {
     let failed = |transport| move |reason: String| BuildError::Transport { transport, reason };
     let network = |keypair: &Keypair| Network {
@@ -59,8 +66,10 @@ pub(crate) fn build(
         ping: ping::Behaviour::default(),
         pinger: Pinger::default(),
         dht,
-        prober: reach.prober.into(),
-        service: reach.service.into(),
+        prober: extras.prober.into(),
+        service: extras.service.into(),
+        #[cfg(feature = "mdns")]
+        nearby: extras.nearby.into(),
     };
     let builder = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()

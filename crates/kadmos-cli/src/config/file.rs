@@ -167,6 +167,8 @@ pub(crate) struct FileConfig {
     pub(crate) bootstrap_file: Option<PathBuf>,
     /// The same by HTTP.
     pub(crate) bootstrap_url: Option<String>,
+    /// Whether peers on the local network are looked for.
+    pub(crate) mdns: Option<Switch>,
     /// Where `serve` listens.
     pub(crate) listen: Option<Vec<String>>,
     /// Sizes of the protocol.
@@ -191,7 +193,7 @@ pub(crate) struct FileConfig {
 
 /// Keys outside sections.
 pub(crate) const TOP_KEYS: &[&str] =
-    &["network", "realm", "mode", "bootstrap", "bootstrap_file", "bootstrap_url", "listen"];
+    &["network", "realm", "mode", "bootstrap", "bootstrap_file", "bootstrap_url", "mdns", "listen"];
 /// Sections with their keys.
 pub(crate) const SECTIONS: &[(&str, &[&str])] = &[
     ("protocol", Protocol::KEYS),
@@ -266,6 +268,7 @@ impl FileConfig {
             bootstrap: self.bootstrap.or(lower.bootstrap),
             bootstrap_file: self.bootstrap_file.or(lower.bootstrap_file),
             bootstrap_url: self.bootstrap_url.or(lower.bootstrap_url),
+            mdns: self.mdns.or(lower.mdns),
             listen: self.listen.or(lower.listen),
             protocol: self.protocol.over(lower.protocol),
             lookup: self.lookup.over(lower.lookup),

@@ -105,6 +105,8 @@ pub(crate) struct Settings {
     pub(crate) bootstrap_file: Option<PathBuf>,
     /// So does this page.
     pub(crate) bootstrap_url: Option<PageUrl>,
+    /// Whether peers on the local network are looked for.
+    pub(crate) mdns: bool,
     /// Tells autonomous systems by network; [`Settings::asns`] reads it.
     pub(crate) asn_file: Option<PathBuf>,
 }
@@ -174,6 +176,7 @@ impl Settings {
             bootstrap,
             bootstrap_file,
             bootstrap_url,
+            mdns,
             listen,
             protocol,
             lookup,
@@ -273,6 +276,12 @@ impl Settings {
             text.parse::<PageUrl>().map_err(|error| format!("bootstrap_url: read {text:?}: {error}"))
         });
         let bootstrap_url = bootstrap_url.transpose()?;
+        let keeps_local = lan.is_some() || core.protocol.addresses == AddressPolicy::Any;
+        if mdns == Some(Switch::On) && !keeps_local {
+            return Err("mdns: it finds peers of the local network, and this node is in the wide one only; use realm = \"both\"".into());
+        }
+        let is_local = network == Network::Lan || realm.is_some_and(|realm| realm != Realms::Wan);
+        let mdns = mdns.map_or(is_local && keeps_local, |switch| switch == Switch::On);
         Ok(Self {
             network,
             core,
@@ -283,6 +292,7 @@ impl Settings {
             bootstrap,
             bootstrap_file,
             bootstrap_url,
+            mdns,
             asn_file,
         })
     }
@@ -463,6 +473,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_local_network_is_searched_by_who_is_in_it() {
+        let private = "network = \"private:/acme/kad/1.0.0\"\n";
+        for (text, expected) in [
+            (String::new(), false),
+            ("network = \"lan\"".into(), true),
+            ("network = \"lan\"\nmdns = \"off\"".into(), false),
+            ("realm = \"both\"".into(), true),
+            ("realm = \"lan\"".into(), true),
+            (private.into(), false),
+            (format!("{private}mdns = \"on\""), true),
+            (format!("{private}realm = \"both\""), true),
+            ("network = \"lan\"\n[protocol]\naddresses = \"public\"".into(), false),
+        ] {
+            assert_eq!(resolve(&text).unwrap().mdns, expected, "{text}");
+        }
+    }
+
     /// Sets every key of the file to something else than its default and finds each of them in the result. A new
     /// field of the core's configuration stops this test from compiling until it has a key or a reason.
     #[test]
@@ -594,6 +622,7 @@ mod tests {
             ("network = \"x\"", "network: read \"x\""),
             ("bootstrap = [\"/ip4/1.2.3.4/tcp/1\"]", "bootstrap: read"),
             ("listen = [\"4001\"]", "listen: read"),
+            ("mdns = \"on\"", "mdns: it finds peers of the local network"),
             ("bootstrap_url = \"a.example/peers\"", "bootstrap_url: read \"a.example/peers\": "),
             ("[lookup]\nk = 0", "lookup.k: read 0"),
             ("[table]\ntrusted = [\"x\"]", "table.trusted: x"),

@@ -54,6 +54,7 @@ impl Home {
         command
             .env("KADMOS_HOME", self.path())
             .env("KADMOS_NETWORK", NETWORK)
+            .env("KADMOS_MDNS", "off") // no packet leaves the machine
             .args(args)
             .stdin(Stdio::null());
         command
