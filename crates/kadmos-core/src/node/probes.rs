@@ -187,38 +187,64 @@ impl Node {
         }
     }
 
-    /// Asks the table peers that were silent for long, the one that was so for longest first, and sets when to look again.
-    /// While we seem cut off, nobody is asked here.
+    /// Asks the table peer that was silent for longest, if it was so for long, and sets when to look again. One at a time, as
+    /// the rate has no burst. While we seem cut off, nobody is asked here.
     fn probe_silent(&mut self) {
-        let (now, table) = (self.now.monotonic, &self.config.table);
-        let (rate, after, young) = (table.probes_per_minute, table.probe_after, table.probe_unproven_after);
+        let (now, rate) = (self.now.monotonic, self.config.table.probes_per_minute);
         self.probes.again.retain(|_, at| *at > now);
         let mut look_at = now + LOOK_INTERVAL;
-        while !self.is_cut_off() && self.probes.silent.len() < SILENT_PROBES_MAX {
-            let probes = &self.probes;
-            let mut stalest = None;
-            for (info, _, standing) in self.table.iter() {
-                let id = &info.peer.id;
-                if probes.silent.contains(id) || probes.again.contains_key(id) {
-                    continue;
+        if !self.is_cut_off() && self.probes.silent.len() < SILENT_PROBES_MAX {
+            let (stalest, mut more) = self.find_silent(&mut look_at);
+            if let Some(info) = stalest {
+                if self.probes.silent_pace.take(now, rate, 1) {
+                    self.probes.silent.insert(info.peer.id);
+                    self.probe(info);
+                    more &= self.probes.silent.len() < SILENT_PROBES_MAX;
+                } else {
+                    more = true;
                 }
-                let due = standing.due(after, young);
-                if due > now {
-                    look_at = look_at.min(due);
-                } else if stalest.is_none_or(|(known, _)| standing.last_answer() < known) {
-                    stalest = Some((standing.last_answer(), info));
+                if more {
+                    look_at = look_at.min(self.probes.silent_pace.next(rate, 1));
                 }
             }
-            let Some(info) = stalest.map(|(_, info)| info.clone()) else { break };
-            if !self.probes.silent_pace.take(now, rate, 1) {
-                look_at = look_at.min(self.probes.silent_pace.next(rate, 1));
-                break;
-            }
-            self.probes.silent.insert(info.peer.id);
-            self.probe(info);
         }
         let soonest = now + Duration::from_millis(1);
         self.probes.silent_at = Some(look_at.max(soonest));
+    }
+
+    /// Of the table peers that are due to be asked and are not being asked, the one that was silent for longest, and whether
+    /// there are more. Lowers `look_at` to when the next is due.
+    ///
+    /// Reads standings, and descriptors only of those that matter: they lie all over the memory.
+    fn find_silent(&self, look_at: &mut Timestamp) -> (Option<PeerInfo>, bool) {
+        let (now, table) = (self.now.monotonic, &self.config.table);
+        let (after, young) = (table.probe_after, table.probe_unproven_after);
+        let (mut stalest, mut more) = (None, false);
+        for (place, standing) in self.table.standings() {
+            let due = standing.due(after, young);
+            let matters = if due > now {
+                due < *look_at
+            } else {
+                !more || stalest.is_none_or(|(known, _)| standing.last_answer() < known)
+            };
+            if !matters || self.is_silent_asked(&self.table.at(place).peer.id) {
+                continue;
+            }
+            if due > now {
+                *look_at = due;
+                continue;
+            }
+            more = stalest.is_some();
+            if stalest.is_none_or(|(known, _)| standing.last_answer() < known) {
+                stalest = Some((standing.last_answer(), place));
+            }
+        }
+        (stalest.map(|(_, place)| self.table.at(place).clone()), more)
+    }
+
+    /// Whether a table peer is being asked whether it is still there, or will be again soon.
+    fn is_silent_asked(&self, id: &PeerId) -> bool {
+        self.probes.silent.contains(id) || self.probes.again.contains_key(id)
     }
 
     /// Asks a peer for its own id.

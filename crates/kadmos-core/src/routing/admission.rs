@@ -1,10 +1,12 @@
 //! Who gets into the table, and who gives way.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::time::Duration;
 
+use super::bucket::Mark;
 use super::diversity::{Census, Group};
 use super::standing::Standing;
 use super::table::{Admission, Table, Waiting};
@@ -149,6 +151,11 @@ impl Table {
             return None;
         }
         let standing = self.standings[bucket][place];
+        if self.has_room_for(group, bucket, mark.group()) {
+            let mark = Mark::new(group, standing.is_verified());
+            Arc::make_mut(&mut self.view.buckets[bucket]).set_mark(place, mark);
+            return None;
+        }
         let info = self.remove(peer)?;
         // Counted without itself, as a newcomer is.
         let over = self.group_is_full(&peer.key, group);
@@ -219,17 +226,8 @@ impl Table {
             return false;
         }
         let (per_bucket, per_table) = (self.config.group_per_bucket, self.config.group_per_table);
-        let index = usize::from(self.prefix_len(key));
-        let (mut in_bucket, mut in_table) = (Census::new(group), Census::new(group));
-        for (place, bucket) in self.view.buckets.iter().enumerate() {
-            for mark in bucket.marks() {
-                in_table.count(mark.group());
-                if place == index {
-                    in_bucket.count(mark.group());
-                }
-            }
-        }
-        let far_share = per_table.saturating_sub(per_bucket).max(1);
+        let (in_bucket, in_table) = self.census(group, self.prefix_len(key).into());
+        let far_share = self.far_share();
         let far_is_full = || {
             per_table > 0
                 && in_table.total() >= far_share
@@ -237,6 +235,40 @@ impl Table {
                 && self.far_of(group) >= far_share
         };
         in_bucket.is_full(per_bucket) || in_table.is_full(per_table) || far_is_full()
+    }
+
+    /// How many of a group a bucket has, and how many the table.
+    fn census(&self, group: Group, index: usize) -> (Census, Census) {
+        let (mut in_bucket, mut in_table) = (Census::new(group), Census::new(group));
+        for (place, bucket) in self.view.buckets.iter().enumerate() {
+            let mut census = Census::new(group);
+            bucket.marks().for_each(|mark| census.count(mark.group()));
+            in_table.add(census);
+            if place == index {
+                in_bucket = census;
+            }
+        }
+        (in_bucket, in_table)
+    }
+
+    /// How many of a group the table may have before those who are not among the k nearest are counted by themselves.
+    fn far_share(&self) -> usize {
+        self.config.group_per_table.saturating_sub(self.config.group_per_bucket).max(1)
+    }
+
+    /// Whether a table peer that was of group `from` may be of `group`, by nothing but numbers that it cannot reach. So it
+    /// is with nearly all, and what each has to be asked for a closer look need not be.
+    fn has_room_for(&self, group: Group, index: usize, from: Group) -> bool {
+        if group.is_exempt() {
+            return true;
+        }
+        if from.is_shared_with(group) {
+            return false;
+        }
+        let (per_bucket, per_table) = (self.config.group_per_bucket, self.config.group_per_table);
+        let (in_bucket, in_table) = self.census(group, index);
+        let far_has_room = per_table == 0 || in_table.total() < self.far_share();
+        far_has_room && !in_bucket.is_full(per_bucket) && !in_table.is_full(per_table)
     }
 
     /// How many of a group are not among the k nearest.

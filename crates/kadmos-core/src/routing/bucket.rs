@@ -103,6 +103,11 @@ impl Bucket {
         self.tags.iter().map(|(_, mark)| *mark)
     }
 
+    /// The peer at `place`. Panics: where there is none.
+    pub(super) fn at(&self, place: usize) -> &PeerInfo {
+        &self.entries[place]
+    }
+
     /// The mark of the peer at `place`.
     pub(super) fn mark(&self, place: usize) -> Mark {
         self.tags[place].1

@@ -155,6 +155,18 @@ impl Table {
             .map(|((info, mark), standing)| (info, mark.group(), standing))
     }
 
+    /// The standings, and where in the table the peers are that they are of, for [`Table::at`].
+    pub(crate) fn standings(&self) -> impl Iterator<Item = ((usize, usize), &Standing)> {
+        self.standings.iter().enumerate().flat_map(|(bucket, standings)| {
+            standings.iter().enumerate().map(move |(place, standing)| ((bucket, place), standing))
+        })
+    }
+
+    /// The peer at a place of the table as it stands. Panics: where there is none.
+    pub(crate) fn at(&self, (bucket, place): (usize, usize)) -> &PeerInfo {
+        self.view.buckets[bucket].at(place)
+    }
+
     /// Bytes that the table has allocated for its peers, beside descriptors and addresses, which it shares with whoever
     /// named them. Cost: O(buckets).
     pub fn allocated_bytes(&self) -> usize {
