@@ -134,7 +134,12 @@ pub struct PeerDescriptor {
 impl Peer {
     /// Interns `id`. Cost: one SHA-256 and one allocation.
     pub fn new(id: PeerId) -> Self {
-        Self(Arc::new(PeerDescriptor { id, key: Key::of(id.as_bytes()) }))
+        Self::hashed(id, Key::of(id.as_bytes()))
+    }
+
+    /// As [`Peer::new`], of an id whose key is known.
+    pub(crate) fn hashed(id: PeerId, key: Key) -> Self {
+        Self(Arc::new(PeerDescriptor { id, key }))
     }
 }
 

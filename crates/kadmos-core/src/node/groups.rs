@@ -6,8 +6,8 @@ use core::net::IpAddr;
 
 use super::{Node, Output};
 use crate::event::Eviction;
-use crate::limits::LINKS_MAX;
-use crate::peer::{Peer, PeerId, PeerInfo};
+use crate::key::Key;
+use crate::peer::{PeerId, PeerInfo};
 use crate::routing::{AsnMap, Group};
 
 /// A caller's own say in whom a node deals with, beside the address policy.
@@ -39,12 +39,11 @@ impl Node {
     pub(super) fn connected(&mut self, id: PeerId, remote: Option<IpAddr>) {
         let Some(remote) = remote else { return };
         let group = Group::of(remote, self.asns.as_deref());
-        if self.links.len() < LINKS_MAX || self.links.contains_key(&id) {
-            self.links.insert(id, group);
-        }
-        let peer = Peer::new(id);
-        if !self.is_trusted(&id)
-            && let Some(least) = self.table.set_group(&peer, group)
+        self.links.insert(id, group);
+        let key = Key::of(id.as_bytes());
+        if self.table.group(&key).is_some_and(|known| known != group)
+            && !self.is_trusted(&id)
+            && let Some(least) = self.table.set_group(&key, group)
         {
             self.left(least.peer, Eviction::GroupFull);
         }
@@ -64,7 +63,7 @@ impl Node {
         if self.is_trusted(id) {
             return Group::EXEMPT;
         }
-        self.links.get(id).copied().unwrap_or_else(|| Group::claimed(&info.addrs, self.asns.as_deref()))
+        self.links.get(id).unwrap_or_else(|| Group::claimed(&info.addrs, self.asns.as_deref()))
     }
 
     pub(super) fn is_wanted(&self, info: &PeerInfo) -> bool {

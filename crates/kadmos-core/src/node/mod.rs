@@ -4,6 +4,7 @@ mod checkup;
 mod groups;
 mod io;
 mod joining;
+mod links;
 mod outage;
 mod pace;
 mod probes;
@@ -23,6 +24,7 @@ use rand_core::SeedableRng;
 use self::checkup::Checkup;
 pub use self::groups::PeerFilter;
 pub use self::io::{Input, InputError, Output, RequestId, StoreId};
+use self::links::Links;
 use self::outage::Outage;
 use self::probes::Probes;
 use self::requests::InFlight;
@@ -47,7 +49,7 @@ use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::publish::{Publish, Spread};
 use crate::record::{StoreReply, Validators};
 use crate::retry::RetryPolicy;
-use crate::routing::{Admission, Admitted, AsnMap, Group, Newcomer, Table};
+use crate::routing::{Admission, Admitted, AsnMap, Newcomer, Table};
 use crate::time::{Now, Timestamp, UnixTime};
 
 /// One DHT node of one realm.
@@ -80,7 +82,7 @@ pub struct Node {
     outage: Outage,
     upkeep: Upkeep,
     /// From where those are connected that are.
-    links: BTreeMap<PeerId, Group>,
+    links: Links,
     asns: Option<Arc<AsnMap>>,
     filter: Option<Arc<dyn PeerFilter>>,
     /// Peers enter the table by [`Input::InsertPeer`] only.
@@ -140,7 +142,7 @@ impl Node {
             probes: Probes::default(),
             outage: Outage::default(),
             upkeep: Upkeep::default(),
-            links: BTreeMap::new(),
+            links: Links::default(),
             asns: None,
             filter: None,
             only_inserted: false,
@@ -531,7 +533,7 @@ impl Node {
     }
 
     fn identified(&mut self, id: PeerId, serves: bool, addrs: AddrList) {
-        let info = PeerInfo::new(Peer::new(id), self.usable(&addrs));
+        let info = PeerInfo::new(self.table.peer(id), self.usable(&addrs));
         let changed = if serves {
             let was_client = self.table.remove_client(&id);
             let updated = self.table.update_addrs(&info);

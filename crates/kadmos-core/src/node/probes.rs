@@ -109,8 +109,7 @@ impl Node {
             return;
         }
         let peer = &info.peer;
-        let group = self.group_of(&info);
-        let prospect = self.table.prospect(peer, group);
+        let prospect = self.table.prospect(peer, || self.group_of(&info));
         if matches!(prospect, Admission::Present | Admission::IsSelf) {
             return;
         }
@@ -127,7 +126,7 @@ impl Node {
             || self.is_asking(peer)
         {
             return;
-        } else if let Some(dropped) = self.probes.line.push(group, info.clone()) {
+        } else if let Some(dropped) = self.probes.line.push(self.group_of(&info), info.clone()) {
             self.emit(Event::PeerRejected { peer: dropped.peer, reason: Rejection::ProbesFull });
             return self.send_probes();
         } else {
@@ -172,7 +171,7 @@ impl Node {
             && self.probes.strangers_pace.next(rate, PROBES_MAX as u32) <= now
             && let Some(info) = self.probes.line.pop()
         {
-            let reason = match self.table.prospect(&info.peer, self.group_of(&info)) {
+            let reason = match self.table.prospect(&info.peer, || self.group_of(&info)) {
                 Admission::Room => {
                     self.probes.strangers_pace.take(now, rate, PROBES_MAX as u32); // 32
                     self.probes.strangers.insert(info.peer.id);

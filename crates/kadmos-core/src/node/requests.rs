@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 pub(super) struct InFlight {
     owner: Owner,
     to: PeerInfo,
+    /// The first bits of the peer's key, so that most others are told from it without reading a descriptor.
+    prefix: u64,
     kind: MessageKind,
     sent: Timestamp,
 }
@@ -74,7 +76,10 @@ impl Node {
     /// answers, it is admitted with these addresses.
     pub(super) fn update_asked(&mut self, info: &PeerInfo) {
         if !info.addrs.is_empty() {
-            for in_flight in self.requests.values_mut().filter(|in_flight| in_flight.to.peer == info.peer) {
+            let prefix = info.peer.key.prefix();
+            let to_it =
+                |in_flight: &&mut InFlight| in_flight.prefix == prefix && in_flight.to.peer == info.peer;
+            for in_flight in self.requests.values_mut().filter(to_it) {
                 in_flight.to.addrs = info.addrs.clone();
             }
         }
@@ -82,7 +87,8 @@ impl Node {
 
     /// Whether a request to `peer` is under way whose answer will admit it anyway.
     pub(super) fn is_asking(&self, peer: &Peer) -> bool {
-        self.requests.values().any(|in_flight| in_flight.to.peer == *peer)
+        let prefix = peer.key.prefix();
+        self.requests.values().any(|in_flight| in_flight.prefix == prefix && in_flight.to.peer == *peer)
     }
 
     fn send(&mut self, owner: Owner, to: PeerInfo, message: Request, timeout: Duration) -> RequestId {
@@ -90,7 +96,8 @@ impl Node {
         self.next_request += 1;
         let kind = message.kind();
         self.emit(Event::RequestSent { kind, peer: to.peer.clone() });
-        let in_flight = InFlight { owner, to: to.clone(), kind, sent: self.now.monotonic };
+        let prefix = to.peer.key.prefix();
+        let in_flight = InFlight { owner, to: to.clone(), prefix, kind, sent: self.now.monotonic };
         self.requests.insert(request, in_flight);
         self.outputs.push_back(Output::Send { request, to, message, timeout });
         request

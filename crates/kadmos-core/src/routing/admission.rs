@@ -38,13 +38,15 @@ pub struct Admitted {
 }
 
 impl Table {
-    /// Whether a stranger of a group would get a place if it answered a probe. Cost: a pass over the table at most.
-    pub fn prospect(&self, peer: &Peer, group: Group) -> Admission {
+    /// Whether a stranger would get a place if it answered a probe; `group` is asked for its group if that matters. Cost: a
+    /// pass over the table at most.
+    pub fn prospect(&self, peer: &Peer, group: impl FnOnce() -> Group) -> Admission {
         match self.admission(peer) {
-            Admission::Room if self.group_is_full(&peer.key, group) && self.weakest_of(group).is_none() => {
-                Admission::GroupFull
+            Admission::Full if !self.is_near(&peer.key) && self.victim(&peer.key, false, None).is_none() => {
+                Admission::Full
             }
-            Admission::Full if self.is_near(&peer.key) || self.victim(&peer.key, false, None).is_some() => {
+            Admission::Room | Admission::Full => {
+                let group = group();
                 if self.group_is_full(&peer.key, group) && self.weakest_of(group).is_none() {
                     Admission::GroupFull
                 } else {
@@ -144,8 +146,8 @@ impl Table {
 
     /// Notes from where a table peer is connected now. Returns who had to leave because its new group is over-full with it:
     /// the least of the group.
-    pub fn set_group(&mut self, peer: &Peer, group: Group) -> Option<PeerInfo> {
-        let (bucket, place) = self.place(peer)?;
+    pub fn set_group(&mut self, key: &Key, group: Group) -> Option<PeerInfo> {
+        let (bucket, place) = self.place(key)?;
         let mark = self.view.buckets[bucket].mark(place);
         if mark.group() == group {
             return None;
@@ -156,9 +158,10 @@ impl Table {
             Arc::make_mut(&mut self.view.buckets[bucket]).set_mark(place, mark);
             return None;
         }
-        let info = self.remove(peer)?;
+        let peer = self.at((bucket, place)).peer.clone();
+        let info = self.remove(&peer)?;
         // Counted without itself, as a newcomer is.
-        let over = self.group_is_full(&peer.key, group);
+        let over = self.group_is_full(key, group);
         self.put(info, group, standing);
         let least = over.then(|| self.least_of(group, |_| true))??;
         self.remove(&least)
@@ -390,7 +393,7 @@ pub(super) mod tests {
         let mut table = table(20, 2);
         assert_eq!(table.insert(peer(u32::MAX), Timestamp::ZERO), Admission::IsSelf);
         assert_eq!(table.admit(newcomer(u32::MAX, group(1)), NOW).admission, Admission::IsSelf);
-        assert_eq!(table.prospect(&peer(u32::MAX).peer, group(1)), Admission::IsSelf);
+        assert_eq!(table.prospect(&peer(u32::MAX).peer, || group(1)), Admission::IsSelf);
         assert!(table.view().is_empty());
     }
 
@@ -402,10 +405,14 @@ pub(super) mod tests {
             table.admit(newcomer(*seed, Group::EXEMPT), NOW);
         }
         let stranger = newcomer(seeds[3], Group::EXEMPT);
-        assert_eq!(table.prospect(&stranger.info.peer, Group::EXEMPT), Admission::Full, "not worth a probe");
+        assert_eq!(
+            table.prospect(&stranger.info.peer, || Group::EXEMPT),
+            Admission::Full,
+            "not worth a probe"
+        );
         assert_eq!(table.admit(stranger.clone(), NOW).admission, Admission::Full);
         table.failed(&peer(seeds[1]).peer);
-        assert_eq!(table.prospect(&stranger.info.peer, Group::EXEMPT), Admission::Room);
+        assert_eq!(table.prospect(&stranger.info.peer, || Group::EXEMPT), Admission::Room);
         let admitted = table.admit(stranger, NOW);
         assert_eq!(admitted.evicted, [(peer(seeds[1]), Eviction::Replaced)]);
         assert!(table.contains(&peer(seeds[3]).peer) && table.view().len() == 3);
@@ -465,9 +472,9 @@ pub(super) mod tests {
         assert_eq!([0, 1].map(|i| enter(two[i])), [Admission::Room, Admission::GroupFull], "three far away");
         assert_eq!(table.admit(newcomer(one[2], group(8)), NOW).admission, Admission::Room);
         assert_eq!(table.admit(newcomer(one[3], Group::EXEMPT), NOW).admission, Admission::Room);
-        assert_eq!(table.prospect(&peer(one[4]).peer, group(7)), Admission::GroupFull);
+        assert_eq!(table.prospect(&peer(one[4]).peer, || group(7)), Admission::GroupFull);
         table.failed(&peer(one[1]).peer);
-        assert_eq!(table.prospect(&peer(one[4]).peer, group(7)), Admission::Room);
+        assert_eq!(table.prospect(&peer(one[4]).peer, || group(7)), Admission::Room);
         let admitted = table.admit(newcomer(one[4], group(7)), NOW);
         assert_eq!(admitted.evicted, [(peer(one[1]), Eviction::GroupFull)]);
     }
@@ -502,10 +509,10 @@ pub(super) mod tests {
             table.admit(newcomer(seed, group(of)), NOW);
             table.helped(&peer(seed).peer, NOW);
         }
-        assert_eq!(table.set_group(&peer(seeds[2]).peer, group(8)), None, "no change");
+        assert_eq!(table.set_group(&peer(seeds[2]).peer.key, group(8)), None, "no change");
         table.failed(&peer(seeds[0]).peer);
-        assert_eq!(table.set_group(&peer(seeds[2]).peer, group(7)), Some(peer(seeds[0])));
-        assert_eq!(table.set_group(&peer(seeds[2]).peer, Group::EXEMPT), None);
+        assert_eq!(table.set_group(&peer(seeds[2]).peer.key, group(7)), Some(peer(seeds[0])));
+        assert_eq!(table.set_group(&peer(seeds[2]).peer.key, Group::EXEMPT), None);
         assert_eq!(table.view().len(), 2);
     }
 
@@ -575,7 +582,7 @@ pub(super) mod tests {
                         table.failed(&peer(seed).peer);
                     }
                     Step::Regroup(seed, of) => {
-                        table.set_group(&peer(seed).peer, group(of));
+                        table.set_group(&peer(seed).peer.key, group(of));
                     }
                 }
                 let mut count = 0;

@@ -21,13 +21,14 @@ pub struct TableSnapshot {
     pub(super) local: PeerInfo,
     pub(super) mode: Mode,
     pub(super) buckets: Vec<Arc<Bucket>>,
-    pub(super) clients: Arc<BTreeMap<PeerId, PeerInfo>>,
+    /// `None` for none, as most nodes have: so nothing is read to find that out.
+    pub(super) clients: Option<Arc<BTreeMap<PeerId, PeerInfo>>>,
 }
 
 impl TableSnapshot {
     /// An empty table of `local`.
     pub fn new(local: PeerInfo, mode: Mode) -> Self {
-        Self { local, mode, buckets: Vec::new(), clients: Arc::default() }
+        Self { local, mode, buckets: Vec::new(), clients: None }
     }
 
     /// This node and the addresses at which others reach it.
@@ -73,7 +74,7 @@ impl TableSnapshot {
 
     /// A connected peer that does not serve but whose addresses are known.
     pub fn client(&self, id: &PeerId) -> Option<&PeerInfo> {
-        self.clients.get(id)
+        self.clients.as_ref()?.get(id)
     }
 
     /// Peers of the table nearest to `target`, nearest first.
@@ -157,20 +158,26 @@ impl TableSnapshot {
     /// Remembers a connected peer that does not serve, so that FIND_NODE for it can be answered. Bounded by
     /// [`CLIENTS_MAX`]: further ones are not remembered. Returns whether the view changed.
     pub fn add_client(&mut self, info: PeerInfo) -> bool {
-        let known = self.clients.get(&info.peer.id);
-        if info.addrs.is_empty()
-            || known == Some(&info)
-            || (known.is_none() && self.clients.len() >= CLIENTS_MAX)
-        {
+        let known = self.client(&info.peer.id);
+        let len = self.clients.as_ref().map_or(0, |clients| clients.len());
+        if info.addrs.is_empty() || known == Some(&info) || (known.is_none() && len >= CLIENTS_MAX) {
             return false;
         }
-        Arc::make_mut(&mut self.clients).insert(info.peer.id, info);
+        Arc::make_mut(self.clients.get_or_insert_default()).insert(info.peer.id, info);
         true
     }
 
     /// Forgets such a peer. Returns whether the view changed.
     pub fn remove_client(&mut self, id: &PeerId) -> bool {
-        self.clients.contains_key(id) && Arc::make_mut(&mut self.clients).remove(id).is_some()
+        let Some(clients) = self.clients.as_mut().filter(|clients| clients.contains_key(id)) else {
+            return false;
+        };
+        let clients = Arc::make_mut(clients);
+        clients.remove(id);
+        if clients.is_empty() {
+            self.clients = None;
+        }
+        true
     }
 
     /// Sets whether the local node serves; returns whether that changed.
