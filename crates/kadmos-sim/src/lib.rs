@@ -6,6 +6,7 @@
 //! What is modelled, and what is not, is in `docs/simulator.md`.
 #![forbid(unsafe_code)]
 
+mod ahead;
 pub mod baseline;
 pub mod charges;
 pub mod check;

@@ -31,6 +31,8 @@ pub(crate) struct EventQueue<E> {
     wheel: Vec<Vec<Place>>,
     /// Which places of the wheel have events, a bit each.
     filled: [u64; WORDS],
+    /// How many of `current`, from its front, nobody has looked at; see [`EventQueue::unseen`].
+    unseen: usize,
     slab: Vec<Option<E>>,
     free: Vec<u32>,
     sequence: u64,
@@ -59,6 +61,7 @@ impl<E> Default for EventQueue<E> {
             turn: 0,
             wheel: vec![Vec::new(); SLOTS],
             filled: [0; WORDS],
+            unseen: 0,
             slab: Vec::new(),
             free: Vec::new(),
             sequence: 0,
@@ -125,6 +128,23 @@ impl<E> EventQueue<E> {
         Some(due)
     }
 
+    /// The places, for [`EventQueue::waiting`], of the next events that are known together and were not given before, the
+    /// next last; at most `max`. Empty as long as some that were given have not been taken.
+    pub(crate) fn unseen(&mut self, max: usize) -> impl ExactSizeIterator<Item = u32> {
+        if self.current.is_empty() {
+            self.turn_wheel();
+        }
+        let len = self.current.len();
+        let from = if len <= self.unseen { len.saturating_sub(max) } else { len };
+        self.unseen = self.unseen.min(from);
+        self.current[from..].iter().map(|(.., slot)| *slot)
+    }
+
+    /// An event that waits.
+    pub(crate) fn waiting(&self, place: u32) -> Option<&E> {
+        self.slab.get(place as usize)?.as_ref()
+    }
+
     /// Gives the turn to the next slot that has events.
     fn turn_wheel(&mut self) {
         let first = (self.turn + 1) as usize % SLOTS;
@@ -143,6 +163,7 @@ impl<E> EventQueue<E> {
                 self.turn += 1 + ((place + SLOTS - first) % SLOTS) as u64;
                 std::mem::swap(&mut self.current, &mut self.wheel[place]);
                 self.current.sort_unstable_by(|a, b| b.cmp(a));
+                self.unseen = self.current.len();
                 return;
             }
         }

@@ -307,6 +307,7 @@ impl World {
         if self.is_halted() {
             return false;
         }
+        self.look_ahead();
         let Some(due) = self.queue.pop_due(until) else { return false };
         debug_assert!(due.at >= self.now, "the queue never goes back");
         self.now = due.at;
