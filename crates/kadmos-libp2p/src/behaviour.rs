@@ -19,6 +19,7 @@ use libp2p_identity::PeerId;
 use libp2p_swarm::{NotifyHandler, StreamProtocol, ToSwarm};
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
+pub(crate) use self::host::Host;
 use self::realm::RealmNode;
 use crate::clock::{Clock, SystemClock, Timer};
 use crate::command::{COMMANDS_MAX, Change, Command};
@@ -35,6 +36,7 @@ use crate::realm::{Realm, RequestKey, is_local};
 use crate::results::{HealthReport, Load};
 use crate::shared::{Counters, STORE_OPERATIONS_MAX, SessionLimits, Shared};
 
+mod host;
 mod realm;
 mod swarm;
 
@@ -101,6 +103,8 @@ pub struct Behaviour {
     events: broadcast::Sender<(Realm, Event)>,
     actions: VecDeque<Action>,
     timer: Timer,
+    /// The behaviour around this one, if there is one.
+    host: Option<Box<Host>>,
 }
 
 impl Behaviour {
@@ -125,7 +129,7 @@ impl Behaviour {
         options: Options,
     ) -> Result<(Self, Dht), BehaviourError> {
         let realm = if config.protocol.name == LAN_PROTOCOL { Realm::Lan } else { Realm::Wan };
-        Self::build(local, vec![(realm, RealmConfig { config, store })], validators, options)
+        Self::build(local, vec![(realm, RealmConfig { config, store })], validators, options, false)
     }
 
     /// A node named `local` in two networks, and the first handle to both.
@@ -146,7 +150,7 @@ impl Behaviour {
         if wan.config.protocol.name == lan.config.protocol.name {
             return Err(BehaviourError::SameProtocol { name: wan.config.protocol.name });
         }
-        Self::build(local, vec![(Realm::Wan, wan), (Realm::Lan, lan)], validators, options)
+        Self::build(local, vec![(Realm::Wan, wan), (Realm::Lan, lan)], validators, options, false)
     }
 
     fn build(
@@ -154,6 +158,7 @@ impl Behaviour {
         configs: Vec<(Realm, RealmConfig)>,
         validators: Validators,
         options: Options,
+        tells_served: bool,
     ) -> Result<(Self, Dht), BehaviourError> {
         let local_realm = (configs.len() > 1).then_some(Realm::Lan);
         let Options { clock, limits, asns, filter } = options;
@@ -183,6 +188,7 @@ impl Behaviour {
                 store,
                 store_permits: Arc::clone(&store_permits),
                 counters: Arc::clone(&counters),
+                tells_served,
             });
             realms.push(RealmNode::new(node, shared, own_addrs));
         }
@@ -203,6 +209,7 @@ impl Behaviour {
             events,
             actions: VecDeque::new(),
             timer: Timer::default(),
+            host: None,
         };
         Ok((behaviour, dht))
     }
@@ -298,6 +305,13 @@ impl Behaviour {
             }
             Output::CancelRequest(request) => self.peers.cancel(RequestKey { realm, id: request }),
             Output::Update { id, update } => {
+                let update = match &mut self.host {
+                    Some(host) => match host.take_update(id, update) {
+                        Some(update) => update,
+                        None => return,
+                    },
+                    None => update,
+                };
                 if self.operations.update(id, update) {
                     self.push(realm, Input::Cancel(id));
                 }
@@ -307,6 +321,9 @@ impl Behaviour {
                     // It was admitted with the addresses it was asked at, which others may have named; its own are
                     // told once more.
                     self.identities.touch(peer_id(&peer.id), realm);
+                }
+                if let Some(host) = &mut self.host {
+                    host.take_event(&event);
                 }
                 tracing::trace!(%realm, ?event);
                 // Nobody may be listening.
@@ -413,7 +430,12 @@ impl Behaviour {
 
     /// Does one thing that is due; tells whether there was one. Registers the task for everything that is not.
     fn progress(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Some(Identified { realm, peer, serves, addrs }) = self.identities.next_changed() {
+        if let Some(identified) = self.identities.next_changed() {
+            if let Some(host) = &mut self.host {
+                host.identified.push_back(identified);
+                return true;
+            }
+            let Identified { realm, peer, serves, addrs } = identified;
             if let Ok(peer) = core_peer(&peer) {
                 let addrs = addr_list(&peer, &addrs);
                 self.feed(realm, Input::Identified { peer: peer.id, serves, addrs });

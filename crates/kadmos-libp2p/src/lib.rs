@@ -16,6 +16,7 @@
 //! | `dht`, `streams`, `results`, `events` | the handle, operations under way, what they give, what happens |
 //! | `merge` | what two realms find, as one result |
 //! | `command`, `operations` | between the handle and the behaviour |
+//! | `kad` | the interface of libp2p-kad on all of this |
 //! | `convert`, `clock`, `error` | libp2p's types and the core's, time, why things fail |
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ pub mod error;
 mod events;
 pub mod handler;
 mod identities;
+pub mod kad;
 mod merge;
 pub mod metrics;
 mod operations;

@@ -36,11 +36,17 @@ struct Running {
 impl Operations {
     /// Registers an operation of a realm under a new id, which no realm has used.
     pub(crate) fn add(&mut self, realm: Realm, kind: OperationKind, replies: Replies) -> OperationId {
-        let id = OperationId(self.next_id);
-        self.next_id += 1;
+        let id = self.next_id();
         let Replies { updates, ended, cancelled } = replies;
         self.running.insert(id, Running { realm, kind, updates, ended });
         self.cancellations.push(Cancellation { id, cancelled });
+        id
+    }
+
+    /// An id for an operation whose updates go elsewhere.
+    pub(crate) fn next_id(&mut self) -> OperationId {
+        let id = OperationId(self.next_id);
+        self.next_id += 1;
         id
     }
 

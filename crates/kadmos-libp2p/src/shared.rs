@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     /// One for each store operation of a served request; see [`STORE_OPERATIONS_MAX`].
     pub(crate) store_permits: Arc<Semaphore>,
     pub(crate) counters: Arc<Counters>,
+    /// Whether handlers report each request they served. Costs each a message to the swarm's task.
+    pub(crate) tells_served: bool,
 }
 
 impl Shared {

@@ -55,8 +55,8 @@ pub enum Input {
     Remember(Box<Memory>),
     /// A peer whose addresses were learnt outside the DHT; probed and admitted like any other.
     AddPeer(PeerInfo),
-    /// Put a peer into the table unasked, if its bucket has room; one that is there gets these addresses. The caller knows
-    /// that it serves.
+    /// Put a peer into the table unasked, if its bucket has room, or else in line for the next place; one that is there gets
+    /// these addresses. The caller knows that it serves.
     InsertPeer(PeerInfo),
     /// Drop a peer from the table.
     RemovePeer(PeerId),

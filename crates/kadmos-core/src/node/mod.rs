@@ -571,7 +571,11 @@ impl Node {
         if reason != Eviction::Replaced
             && let Some(next) = self.table.take_waiting(prefix_len)
         {
-            self.consider(next);
+            if self.only_inserted {
+                self.insert_peer(next);
+            } else {
+                self.consider(next);
+            }
         }
         self.rejoin_if_few();
     }
@@ -582,14 +586,15 @@ impl Node {
             return;
         }
         let peer = info.peer.clone();
-        match self.table.insert(info, self.now.monotonic) {
+        match self.table.insert(info.clone(), self.now.monotonic) {
             Admission::Room => {
                 let prefix_len = self.table.prefix_len(&peer.key);
                 self.neighbour_admitted(&peer);
                 self.emit(Event::PeerAdmitted { peer, prefix_len });
             }
             Admission::Present => {}
-            Admission::Full | Admission::GroupFull | Admission::IsSelf => return,
+            Admission::Full => return self.table.wait(info, self.now.monotonic),
+            Admission::GroupFull | Admission::IsSelf => return,
         }
         self.outputs.push_back(Output::TableChanged { urgent: false });
     }

@@ -99,7 +99,7 @@ impl NetworkBehaviour for Behaviour {
         self.pump();
     }
 
-    fn on_connection_handler_event(&mut self, peer: PeerId, _: ConnectionId, event: FromHandler) {
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: FromHandler) {
         match event {
             FromHandler::Answered { request, response } => {
                 if self.peers.done(request) {
@@ -117,6 +117,11 @@ impl NetworkBehaviour for Behaviour {
                 }
             }
             FromHandler::Support { serves } => self.identities.supports(peer, serves),
+            FromHandler::Served(served) => {
+                if let Some(host) = &mut self.host {
+                    host.served.push_back((peer, connection, served));
+                }
+            }
         }
     }
 

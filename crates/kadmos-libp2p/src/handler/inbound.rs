@@ -3,6 +3,7 @@
 //! Runs where the connection runs, so a slow peer, store or signature check costs nobody else's time. A stream's
 //! requests are answered in order, one at a time; until an answer is taken, nothing more is read.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use futures::{AsyncRead, AsyncWrite};
 use futures_timer::Delay;
 use kadmos_core::event::Refusal;
 use kadmos_core::limits::PROVIDERS_PER_REPLY_MAX;
-use kadmos_core::message::{MessageKind, Request, Response};
+use kadmos_core::message::{MessageKind, Record, Request, Response};
 use kadmos_core::record::{ProviderRecord, ValueWrite};
 use kadmos_core::server::{Fetched, PeerBudget, Reply};
 use kadmos_core::wire::{decode_request, frame, varint};
@@ -40,6 +41,52 @@ pub(super) struct Server<S> {
     streams: Vec<Accepted<S>>,
     /// Requests read.
     requests: u64,
+    /// What was served and is to be told. At most one turn's requests of each stream: until they are taken, nothing is read.
+    served: VecDeque<Served>,
+}
+
+/// A request of a peer that was served, for a host that wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Served {
+    /// ADD_PROVIDER, which the store took.
+    AddProvider(ProviderRecord),
+    /// FIND_NODE.
+    FindNode {
+        /// Peers named in the answer.
+        closer: usize,
+    },
+    /// GET_PROVIDERS.
+    GetProviders {
+        /// Peers named in the answer.
+        closer: usize,
+        /// Providers named in the answer.
+        providers: usize,
+    },
+    /// GET_VALUE.
+    GetValue {
+        /// Peers named in the answer.
+        closer: usize,
+        /// Whether the answer had a value.
+        found: bool,
+    },
+    /// PUT_VALUE, which the store took.
+    PutValue(Record),
+}
+
+impl Served {
+    fn of(response: &Response) -> Option<Self> {
+        let closer = response.closer().len();
+        Some(match response {
+            Response::FindNode { .. } => Self::FindNode { closer },
+            Response::GetProviders { providers, .. } => {
+                Self::GetProviders { closer, providers: providers.len() }
+            }
+            Response::GetValue { record, .. } => Self::GetValue { closer, found: record.is_some() },
+            Response::PutValue { record } => Self::PutValue(record.clone()?),
+            Response::Ping | Response::AddProvider => return None,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -86,9 +133,19 @@ impl std::fmt::Debug for State {
 
 /// What a store operation came to.
 enum Stored {
-    Value { result: Result<(), WriteError>, response: Response, request: Request, conflicts: u32 },
-    Provider(Result<(), WriteError>),
-    Fetched { fetched: Fetched, request: Request, conflicts: u32 },
+    Value {
+        result: Result<(), WriteError>,
+        response: Response,
+        request: Request,
+        conflicts: u32,
+    },
+    /// With the record, if somebody wants to hear of it.
+    Provider(Result<(), WriteError>, Option<ProviderRecord>),
+    Fetched {
+        fetched: Fetched,
+        request: Request,
+        conflicts: u32,
+    },
 }
 
 /// Why a stream is let go.
@@ -103,7 +160,7 @@ enum End {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     pub(super) fn new(budget: PeerBudget) -> Self {
-        Self { budget, streams: Vec::new(), requests: 0 }
+        Self { budget, streams: Vec::new(), requests: 0, served: VecDeque::new() }
     }
 
     /// Takes a stream that the peer opened, unless it has too many. `shared` is that of the stream's realm.
@@ -152,6 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                 shared,
                 budget: &mut self.budget,
                 requests: &mut self.requests,
+                served: &mut self.served,
             };
             match stream.poll(cx, &mut turn) {
                 Poll::Pending => index += 1,
@@ -165,6 +223,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             }
         }
         self.bound_buffers(limits);
+    }
+
+    /// The next request that was served and is to be told.
+    pub(super) fn next_served(&mut self) -> Option<Served> {
+        self.served.pop_front()
     }
 
     /// Whether a request is under way.
@@ -206,6 +269,7 @@ struct Turn<'a> {
     shared: &'a Arc<Shared>,
     budget: &'a mut PeerBudget,
     requests: &'a mut u64,
+    served: &'a mut VecDeque<Served>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
@@ -308,6 +372,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
                 let out = self.framed.out();
                 frame::write_response(&response, key, out);
                 turn.shared.counters.serving().bytes_written(out.len());
+                if turn.shared.tells_served {
+                    turn.served.extend(Served::of(&response));
+                }
                 State::Writing(response.kind())
             }
             Reply::StoreValue { write, response, request } => {
@@ -336,9 +403,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> InStream<S> {
                 self.resume(request, &*reader, conflicts + 1, turn)
             }
             Stored::Value { result: Err(error), .. } => Err(End::Refused(refusal(&error))),
-            Stored::Provider(result) => {
+            Stored::Provider(result, record) => {
                 match result {
                     Ok(()) => {
+                        turn.served.extend(record.map(Served::AddProvider));
                         let elapsed = turn.shared.now().monotonic.since(self.began);
                         turn.shared.counters.serving().request_served(MessageKind::AddProvider, elapsed);
                     }
@@ -382,7 +450,8 @@ fn add_provider(turn: &Turn<'_>, record: ProviderRecord) -> BoxFuture<Stored> {
     let (shared, now) = (Arc::clone(turn.shared), turn.now);
     Box::pin(async move {
         let _permit = shared.store_permits.acquire().await;
-        Stored::Provider(single(shared.store.add_providers(vec![record], now.unix).await))
+        let told = shared.tells_served.then(|| record.clone());
+        Stored::Provider(single(shared.store.add_providers(vec![record], now.unix).await), told)
     })
 }
 

@@ -26,6 +26,7 @@ use libp2p_swarm::{
 };
 
 use self::framed::READ_BYTES;
+pub use self::inbound::Served;
 use self::inbound::Server;
 use self::outbound::{Action, Session};
 pub use self::upgrade::{Offer, ServeUpgrade};
@@ -93,6 +94,8 @@ pub enum FromHandler {
         /// By [`Realm::index`]; `None` where nothing has changed.
         serves: [Option<bool>; Realm::ALL.len()],
     },
+    /// A request of the peer was served. Only told to hosts that ask for it.
+    Served(Served),
 }
 
 /// The DHT's part of one connection.
@@ -307,6 +310,9 @@ impl ConnectionHandler for Handler {
         if serves.iter().any(Option::is_some) {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Support { serves }));
         }
+        if let Some(served) = self.server.next_served() {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Served(served)));
+        }
         let mut scratch = [0; READ_BYTES];
         loop {
             let now = self.first.shared.now();
@@ -325,6 +331,10 @@ impl ConnectionHandler for Handler {
                 }
             }
             self.server.poll(cx, now, &mut scratch, &self.first.shared);
+            if let Some(served) = self.server.next_served() {
+                // Nothing more is read from the peer until the swarm's task has taken these.
+                return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Served(served)));
+            }
             let asked: u64 = self.parts().map(|part| part.session.requests()).sum();
             let requests = asked + self.server.requests();
             self.activity.note(requests, now.monotonic, cx);

@@ -173,6 +173,7 @@ impl Rig {
             store: Arc::new(store),
             store_permits: Arc::new(Semaphore::new(1)),
             counters: Arc::new(Counters::default()),
+            tells_served: false,
         });
         Self { server: Server::new(PeerBudget::new(peer().peer.id, NOW.monotonic)), shared }
     }

@@ -1,0 +1,366 @@
+//! Foreign stores: connections and the core speak to a [`RecordStore`] through the swarm's task, which owns it.
+
+use std::collections::BTreeSet;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kadmos_core::message::Record as CoreRecord;
+use kadmos_core::record::{ProviderRecord as CoreProvider, Read, Reader, StoredValue, ValueWrite};
+use kadmos_core::time::{Now, UnixTime};
+use kadmos_core::{PeerId as CorePeerId, PeerInfo};
+use kadmos_store::{
+    BoxFuture, Capacity, Expired, KeyPage, RecordKind, Store, StoreError, StoreStats, WriteError,
+};
+use libp2p_identity::PeerId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::record::{Key, ProviderRecord, Record};
+use super::store::{Error, RecordStore};
+use crate::convert::{addr_list, core_peer, multiaddrs, peer_id};
+
+/// Calls on their way to the swarm's task: as many as served requests may have store operations, twice.
+const CALLS_MAX: usize = 512;
+
+/// Records that have no end here are given one to the core: a century. Longer times than half of it are none.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
+/// The version of every value: a [`RecordStore`] has none, and replaces what it has.
+const VERSION: u64 = 1;
+
+/// The core's side.
+#[derive(Clone, Debug)]
+pub(super) struct BridgeStore(mpsc::Sender<Call>);
+
+/// The swarm's side.
+#[derive(Debug)]
+pub(super) struct Bridge(mpsc::Receiver<Call>);
+
+#[derive(Debug)]
+struct Call {
+    what: What,
+    reply: oneshot::Sender<Reply>,
+}
+
+#[derive(Debug)]
+enum What {
+    Value(Key),
+    PutValue(ValueWrite),
+    RemoveValue(Key),
+    Providers(Key, usize),
+    AddProvider(CoreProvider),
+    RemoveProvider(Key, PeerId),
+    Keys { kind: RecordKind, after: Option<Bytes>, limit: usize },
+    Stats,
+}
+
+#[derive(Debug)]
+enum Reply {
+    Value(Option<StoredValue>),
+    Written(Result<(), WriteError>),
+    Removed(bool),
+    Providers(Vec<PeerInfo>),
+    Keys(KeyPage),
+    Stats(StoreStats),
+}
+
+/// How records of peers enter the store.
+pub(super) struct Rules<'a> {
+    pub(super) local: PeerId,
+    /// Whether they do at all.
+    pub(super) stores: bool,
+    /// How long values live that were received now under a key.
+    pub(super) value_ttl: &'a dyn Fn(&[u8]) -> Option<Duration>,
+    pub(super) provider_ttl: Option<Duration>,
+}
+
+/// Both sides.
+pub(super) fn bridge() -> (Arc<BridgeStore>, Bridge) {
+    let (sender, receiver) = mpsc::channel(CALLS_MAX);
+    (Arc::new(BridgeStore(sender)), Bridge(receiver))
+}
+
+impl Bridge {
+    /// Carries out the next call on `store`. Ready with the key if that stored a value.
+    pub(super) fn poll<S: RecordStore>(
+        &mut self,
+        cx: &mut Context<'_>,
+        store: &mut S,
+        rules: &Rules<'_>,
+    ) -> Poll<Option<Key>> {
+        let Poll::Ready(Some(Call { what, reply })) = self.0.poll_recv(cx) else { return Poll::Pending };
+        if reply.is_closed() {
+            return Poll::Ready(None); // its stream is gone
+        }
+        let written = match &what {
+            What::PutValue(write) => Some(Key::from(write.record.key.clone())),
+            _ => None,
+        };
+        let _ = reply.send(carry_out(store, what, rules)); // it may have gone meanwhile
+        Poll::Ready(written)
+    }
+}
+
+fn carry_out<S: RecordStore>(store: &mut S, what: What, rules: &Rules<'_>) -> Reply {
+    let now = Instant::now();
+    match what {
+        What::Value(key) => Reply::Value(value(store, &key, now)),
+        What::PutValue(ValueWrite { record, .. }) => Reply::Written(match rules.stores {
+            true => {
+                let ttl = (rules.value_ttl)(&record.key);
+                let mut new = Record::new(Key::from(record.key), record.value.to_vec());
+                new.expires = ttl.and_then(|ttl| now.checked_add(ttl));
+                put(store, new, &rules.local)
+            }
+            false => Ok(()),
+        }),
+        What::RemoveValue(key) => {
+            let was = store.get(&key).is_some();
+            store.remove(&key);
+            Reply::Removed(was)
+        }
+        What::Providers(key, count) => Reply::Providers(providers(store, &key, count, now)),
+        What::AddProvider(record) => Reply::Written(match rules.stores {
+            true => {
+                let mut new = provider_record(&record);
+                new.expires = rules.provider_ttl.and_then(|ttl| now.checked_add(ttl));
+                store.add_provider(new).map_err(refused)
+            }
+            false => Ok(()),
+        }),
+        What::RemoveProvider(key, provider) => {
+            let was = store.providers(&key).iter().any(|known| known.provider == provider);
+            store.remove_provider(&key, &provider);
+            Reply::Removed(was)
+        }
+        What::Keys { kind, after, limit } => Reply::Keys(keys(store, kind, after, limit)),
+        What::Stats => {
+            let (mut values, mut value_bytes) = (0, 0);
+            for record in store.records() {
+                values += 1;
+                value_bytes += record.key.as_ref().len() + record.value.len();
+            }
+            Reply::Stats(StoreStats { values, value_bytes, ..StoreStats::default() })
+        }
+    }
+}
+
+/// The value under a key. One whose time is over goes.
+fn value<S: RecordStore>(store: &mut S, key: &Key, now: Instant) -> Option<StoredValue> {
+    let record = store.get(key)?;
+    if record.is_expired(now) {
+        drop(record);
+        store.remove(key);
+        return None;
+    }
+    let lasts = record.expires.map_or(FOR_EVER, |at| at.saturating_duration_since(now));
+    Some(StoredValue {
+        record: CoreRecord { key: key.bytes(), value: record.value.clone().into() },
+        // Both by the wall clock; the caller puts its own time in.
+        received: UnixTime::default(),
+        expires: UnixTime::default() + lasts,
+        version: VERSION,
+    })
+}
+
+/// Stores a peer's value, unless it would take the place of one of this node's own that is the same.
+fn put<S: RecordStore>(store: &mut S, new: Record, local: &PeerId) -> Result<(), WriteError> {
+    let own = store
+        .get(&new.key)
+        .is_some_and(|held| held.publisher.as_ref() == Some(local) && held.value == new.value);
+    if own { Ok(()) } else { store.put(new).map_err(refused) }
+}
+
+/// The providers of a key. Those whose time is over go.
+fn providers<S: RecordStore>(store: &mut S, key: &Key, count: usize, now: Instant) -> Vec<PeerInfo> {
+    let (expired, current): (Vec<_>, Vec<_>) =
+        store.providers(key).into_iter().partition(|record| record.is_expired(now));
+    for record in expired {
+        store.remove_provider(key, &record.provider);
+    }
+    let count = if count == 0 { usize::MAX } else { count };
+    let info = |record: ProviderRecord| {
+        let peer = core_peer(&record.provider).ok()?;
+        let addrs = addr_list(&peer, &record.addresses);
+        Some(PeerInfo::new(peer, addrs))
+    };
+    current.into_iter().filter_map(info).take(count).collect()
+}
+
+/// Keys of values, or of what this node provides: a [`RecordStore`] does not tell what others provide.
+fn keys<S: RecordStore>(store: &S, kind: RecordKind, after: Option<Bytes>, limit: usize) -> KeyPage {
+    let all: BTreeSet<Bytes> = match kind {
+        RecordKind::Value => store.records().map(|record| record.key.bytes()).collect(),
+        RecordKind::Provider => store.provided().map(|record| record.key.bytes()).collect(),
+    };
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut keys: Vec<_> =
+        all.range((from, Bound::Unbounded)).take(limit.saturating_add(1)).cloned().collect();
+    let more = keys.len() > limit;
+    keys.truncate(limit);
+    let next = keys.last().filter(|_| more).cloned();
+    KeyPage { keys, next }
+}
+
+/// A provider record of a peer, as the user sees it.
+pub(super) fn provider_record(record: &CoreProvider) -> ProviderRecord {
+    let provider = peer_id(&record.provider.peer.id);
+    ProviderRecord::new(Key::from(record.key.clone()), provider, multiaddrs(&record.provider.addrs))
+}
+
+fn refused(error: Error) -> WriteError {
+    let capacity = match error {
+        Error::MaxRecords => Capacity::Values,
+        Error::MaxProvidedKeys => Capacity::ProviderKeys,
+        Error::ValueTooLarge => Capacity::ValueBytes,
+    };
+    WriteError::Full { capacity, limit: 0 } // the store does not tell its limit
+}
+
+impl BridgeStore {
+    async fn call(&self, what: What) -> Result<Reply, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Call { what, reply }).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)
+    }
+
+    async fn write(&self, what: What) -> Result<(), WriteError> {
+        match self.call(what).await? {
+            Reply::Written(result) => result,
+            other => Err(mismatch(&other).into()),
+        }
+    }
+
+    async fn removed(&self, what: What) -> Result<bool, StoreError> {
+        match self.call(what).await? {
+            Reply::Removed(was) => Ok(was),
+            other => Err(mismatch(&other)),
+        }
+    }
+}
+
+fn mismatch(reply: &Reply) -> StoreError {
+    StoreError::Unavailable { reason: format!("the store answered another question: {reply:?}") }
+}
+
+impl Store for BridgeStore {
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::new(NothingResident)
+    }
+
+    fn value<'a>(
+        &'a self,
+        key: &'a [u8],
+        now: UnixTime,
+    ) -> BoxFuture<'a, Result<Option<StoredValue>, StoreError>> {
+        Box::pin(async move {
+            match self.call(What::Value(Key::new(&key))).await? {
+                Reply::Value(value) => Ok(value.map(|value| StoredValue {
+                    received: now,
+                    expires: now + value.expires.since(UnixTime::default()),
+                    ..value
+                })),
+                other => Err(mismatch(&other)),
+            }
+        })
+    }
+
+    fn put_values(&self, batch: Vec<ValueWrite>, _: UnixTime) -> BoxFuture<'_, Vec<Result<(), WriteError>>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(batch.len());
+            for write in batch {
+                results.push(self.write(What::PutValue(write)).await);
+            }
+            results
+        })
+    }
+
+    fn remove_value<'a>(&'a self, key: &'a [u8], _: Option<u64>) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.removed(What::RemoveValue(Key::new(&key))))
+    }
+
+    fn providers<'a>(
+        &'a self,
+        key: &'a [u8],
+        count: usize,
+        _: UnixTime,
+    ) -> BoxFuture<'a, Result<Vec<PeerInfo>, StoreError>> {
+        Box::pin(async move {
+            match self.call(What::Providers(Key::new(&key), count)).await? {
+                Reply::Providers(providers) => Ok(providers),
+                other => Err(mismatch(&other)),
+            }
+        })
+    }
+
+    fn add_providers(
+        &self,
+        batch: Vec<CoreProvider>,
+        _: UnixTime,
+    ) -> BoxFuture<'_, Vec<Result<(), WriteError>>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(batch.len());
+            for record in batch {
+                results.push(self.write(What::AddProvider(record)).await);
+            }
+            results
+        })
+    }
+
+    fn remove_provider<'a>(
+        &'a self,
+        key: &'a [u8],
+        provider: &'a CorePeerId,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.removed(What::RemoveProvider(Key::new(&key), peer_id(provider))))
+    }
+
+    fn keys<'a>(
+        &'a self,
+        kind: RecordKind,
+        after: Option<&'a [u8]>,
+        limit: usize,
+        _: UnixTime,
+    ) -> BoxFuture<'a, Result<KeyPage, StoreError>> {
+        let after = after.map(Bytes::copy_from_slice);
+        Box::pin(async move {
+            match self.call(What::Keys { kind, after, limit }).await? {
+                Reply::Keys(page) => Ok(page),
+                other => Err(mismatch(&other)),
+            }
+        })
+    }
+
+    /// The store's own business: records whose time is over go when they are read, and when the jobs run.
+    fn expire(&self, _: Now, _: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
+        Box::pin(std::future::ready(Ok(Expired::default())))
+    }
+
+    fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>> {
+        Box::pin(async move {
+            match self.call(What::Stats).await? {
+                Reply::Stats(stats) => Ok(stats),
+                other => Err(mismatch(&other)),
+            }
+        })
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Everything is on the slow side: in the swarm's task.
+struct NothingResident;
+
+impl Reader for NothingResident {
+    fn value(&self, _: &[u8], _: UnixTime) -> Read<StoredValue> {
+        Read::NotResident
+    }
+
+    fn providers(&self, _: &[u8], _: UnixTime, _: &mut dyn FnMut(&PeerInfo) -> ControlFlow<()>) -> Read<()> {
+        Read::NotResident
+    }
+}

@@ -1,0 +1,3 @@
+//! `kadmos_libp2p::kad` under libp2p-kad's name.
+
+pub use kadmos_libp2p::kad::*;
