@@ -54,7 +54,6 @@ pub use kadmos_core::routing::{AsnError, AsnMap};
 pub use kadmos_core::{
     AddressPolicy, Config, Event, Mode, NetworkSize, PeerFilter, RetryPolicy, UnixTime, Validator, Validators,
 };
-pub use kadmos_libp2p::convert;
 pub use kadmos_libp2p::error::{
     BootstrapError, ClosestPeersError, ConfigError, Fault, FindPeerError, FindProvidersError, GetValueError,
     OperationError, ProvideError, PutValueError, RequestFailure,
@@ -64,6 +63,7 @@ pub use kadmos_libp2p::{
     Behaviour, BehaviourEvent, Clock, ClosestPeers, Counters, Dht, Drained, Events, FoundValue, HealthReport,
     Load, PeerAddrs, PeerAddrsError, Providers, PublishReport, Realm, SessionLimits, ValueFrom, Values,
 };
+pub use kadmos_libp2p::{convert, kad};
 pub use kadmos_records::{amino_validators, ipns, pk};
 pub use kadmos_store::{MemoryLimits, MemoryStore, Store};
 pub use libp2p::identity::Keypair;

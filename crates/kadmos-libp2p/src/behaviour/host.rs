@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use kadmos_core::{
-    Config, Event, Input, Node, Operation, OperationId, OperationOptions, Timestamp, Update, Validators,
+    Config, Event, Input, Node, Operation, OperationId, OperationOptions, PeerInfo, Timestamp, Update,
+    Validators,
 };
 use kadmos_store::Store;
 use libp2p_identity::PeerId;
@@ -46,10 +47,7 @@ impl Host {
     }
 
     pub(super) fn take_event(&mut self, event: &Event) {
-        if matches!(
-            event,
-            Event::PeerAdmitted { .. } | Event::PeerEvicted { .. } | Event::RequestAnswered { .. }
-        ) {
+        if matches!(event, Event::PeerAdmitted { .. } | Event::PeerEvicted { .. }) {
             self.events.push_back(event.clone());
         }
     }
@@ -97,6 +95,13 @@ impl Behaviour {
     pub(crate) fn tell(&mut self, input: Input) {
         let realm = self.realms[0].realm(); // there is one
         self.feed(realm, input);
+    }
+
+    /// Puts a peer into the table, and lets requests be answered with it from now on: whoever put it there by hand relies
+    /// on that, and does so seldom.
+    pub(crate) fn insert(&mut self, info: PeerInfo) {
+        self.tell(Input::InsertPeer(info));
+        self.realms[0].publish(); // there is one
     }
 
     /// The time, by the node's clock.

@@ -2,8 +2,6 @@
 
 mod network;
 mod table;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
@@ -14,7 +12,7 @@ use kadmos_core::operation::{Delivery, Holders, Question};
 use kadmos_core::{AddrList, Operation, OperationOptions, Peer, PeerInfo, Timestamp};
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
-use libp2p_swarm::{ExternalAddresses, StreamProtocol};
+use libp2p_swarm::{ConnectionId, ExternalAddresses, StreamProtocol};
 
 use super::K_VALUE;
 use super::bridge::{Bridge, bridge};
@@ -54,7 +52,7 @@ pub struct Behaviour<TStore> {
     queries: Queries,
     jobs: Jobs,
     events: VecDeque<Event>,
-    links: BTreeMap<PeerId, Link>,
+    links: BTreeMap<PeerId, Vec<Link>>,
     /// Peers that the user added: they are put back when the table is empty. Bounded by [`ADDED_MAX`].
     added: BTreeMap<PeerId, AddrList>,
     external: ExternalAddresses,
@@ -68,13 +66,13 @@ pub struct Behaviour<TStore> {
 /// through.
 const ADDED_MAX: usize = kadmos_core::limits::BOOTSTRAP_PEERS_MAX;
 
-/// What is known of a connected peer.
-#[derive(Debug, Default)]
+/// A connection to a peer.
+#[derive(Debug)]
 struct Link {
-    connections: usize,
+    id: ConnectionId,
     /// The address at which this node reached it.
     dialled: Option<Multiaddr>,
-    /// It is known to serve.
+    /// The peer is known to serve, from this connection.
     serves: bool,
 }
 

@@ -19,8 +19,8 @@ const JOIN_THROTTLE: Duration = Duration::from_millis(500);
 /// When peers enter the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BucketInserts {
-    /// When they have answered or identify has told that they serve, with the addresses by which they were reached and
-    /// those that identify told.
+    /// When they have answered or identify has told that they serve, with the address at which this node has reached them.
+    /// Other addresses, such as identify tells, are the user's to add; [`Config::amino`] takes them by itself.
     OnConnected,
     /// By [`super::Behaviour::add_address`] only. [`super::Event::RoutablePeer`] tells of others.
     Manual,
@@ -246,6 +246,8 @@ impl Config {
                 (core.table.group_per_bucket, core.table.group_per_table, core.table.group_per_reply) =
                     (0, 0, 0);
                 core.table.neighbours = 0;
+                // Its lookups end when all of the closest have answered.
+                core.lookup.beta = NonZeroUsize::MAX;
                 core.table.refresh_interval = NEVER;
                 core
             }
@@ -260,6 +262,7 @@ impl Config {
             core.protocol.message_bytes_max = amino.protocol.message_bytes_max;
             (core.lookup.k, core.table.bucket_size) = (amino.lookup.k, amino.table.bucket_size);
         }
+        core.lookup.beta = core.lookup.beta.min(core.lookup.k);
         core.lookup.alpha = self.parallelism;
         let at_least = |duration: Duration| duration.max(Duration::from_millis(1)).min(NEVER);
         core.lookup.deadline = at_least(self.query_timeout);

@@ -1,5 +1,5 @@
 //! The integer that distances are.
-#![allow(missing_docs, missing_debug_implementations)] // the macro's own
+#![allow(missing_docs, missing_debug_implementations, clippy::manual_div_ceil)] // the macro's own
 
 uint::construct_uint! {
     /// A 256-bit unsigned integer.

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use kadmos_core::event::Eviction;
-use kadmos_core::{Event as CoreEvent, Input, PeerInfo, Update};
+use kadmos_core::{Event as CoreEvent, PeerInfo, Update};
 use libp2p_core::transport::PortUse;
 use libp2p_core::{ConnectedPoint, Endpoint, Multiaddr};
 use libp2p_identity::PeerId;
@@ -16,7 +16,7 @@ use libp2p_swarm::{
 
 use super::{Behaviour, Link};
 use crate::convert::{addr_list, core_peer, peer_id};
-use crate::handler::{Handler, Served};
+use crate::handler::{FromHandler, Handler, Served};
 use crate::kad::K_VALUE;
 use crate::kad::bridge::{Rules, provider_record};
 use crate::kad::config::StoreInserts;
@@ -79,23 +79,26 @@ where
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         let external = self.external.on_swarm_event(&event);
         match event {
-            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, endpoint, .. }) => {
-                let link = self.links.entry(peer_id).or_default();
-                link.connections += 1;
-                if let ConnectedPoint::Dialer { address, .. } = endpoint {
-                    link.dialled = Some(address.clone());
-                }
+            FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            }) => {
+                let dialled = endpoint.is_dialer().then(|| endpoint.get_remote_address().clone());
+                let link = Link { id: connection_id, dialled, serves: false };
+                self.links.entry(peer_id).or_default().push(link);
             }
-            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, .. }) => {
-                if let Some(Link { connections, .. }) = self.links.get_mut(&peer_id) {
-                    *connections -= 1; // one was counted for each that is closed
-                    if *connections == 0 {
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                if let Some(links) = self.links.get_mut(&peer_id) {
+                    links.retain(|link| link.id != connection_id);
+                    if links.is_empty() {
                         self.links.remove(&peer_id);
                     }
                 }
             }
-            FromSwarm::AddressChange(AddressChange { peer_id, old, new, .. }) => {
-                self.address_changed(&peer_id, old, new);
+            FromSwarm::AddressChange(AddressChange { peer_id, connection_id, old, new }) => {
+                self.address_changed(&peer_id, connection_id, old, new);
             }
             _ => {}
         }
@@ -112,6 +115,14 @@ where
         connection: ConnectionId,
         event: THandlerOutEvent<Self>,
     ) {
+        let serves = match &event {
+            FromHandler::Answered { .. } => true,
+            FromHandler::Support { serves } => serves.contains(&Some(true)),
+            FromHandler::Flushed { .. } | FromHandler::Failed { .. } | FromHandler::Served(_) => false,
+        };
+        if serves {
+            self.serves(&peer, connection);
+        }
         self.inner.on_connection_handler_event(peer, connection, event);
         self.take();
     }
@@ -167,7 +178,6 @@ where
                     replaced = Some(peer_id(&peer.id));
                 }
                 CoreEvent::PeerAdmitted { peer, .. } => self.routing_updated(&peer, true, replaced.take()),
-                CoreEvent::RequestAnswered { peer, .. } => self.answered(&peer),
                 _ => {}
             }
         }
@@ -266,9 +276,16 @@ where
     }
 
     /// A connection has moved: so has the address in the table, if it was this one.
-    fn address_changed(&mut self, peer: &PeerId, old: &ConnectedPoint, new: &ConnectedPoint) {
+    fn address_changed(
+        &mut self,
+        peer: &PeerId,
+        connection: ConnectionId,
+        old: &ConnectedPoint,
+        new: &ConnectedPoint,
+    ) {
         let ConnectedPoint::Dialer { address: new, .. } = new else { return };
-        if let Some(link) = self.links.get_mut(peer) {
+        let mut links = self.links.get_mut(peer).into_iter().flatten();
+        if let Some(link) = links.find(|link| link.id == connection) {
             link.dialled = Some(new.clone());
         }
         let (Ok(core), Some(new), Some(old)) = (
@@ -282,7 +299,7 @@ where
         let kept = known.addrs.filtered(|addr| addr != old.as_ref());
         if kept != known.addrs {
             let addrs = addr_list(&core, [&new]).merged(&kept);
-            self.inner.tell(Input::InsertPeer(PeerInfo::new(core, addrs)));
+            self.inner.insert(PeerInfo::new(core, addrs));
         }
     }
 }

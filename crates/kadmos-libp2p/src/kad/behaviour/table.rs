@@ -3,6 +3,7 @@
 use kadmos_core::{AddrList, Input, Peer, PeerInfo};
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
+use libp2p_swarm::ConnectionId;
 
 use super::{ADDED_MAX, Behaviour, K_VALUE};
 use crate::convert::{addr_list, core_id, core_peer, multiaddrs, peer_id};
@@ -60,7 +61,7 @@ where
             return self.remove_peer(peer);
         }
         if left != known.addrs {
-            self.inner.tell(Input::InsertPeer(PeerInfo::new(core, left)));
+            self.inner.insert(PeerInfo::new(core, left));
         }
         None
     }
@@ -148,13 +149,13 @@ where
             Some(known) => {
                 let all = known.merged(addrs);
                 if all != known {
-                    self.inner.tell(Input::InsertPeer(PeerInfo::new(peer.clone(), all)));
+                    self.inner.insert(PeerInfo::new(peer.clone(), all));
                     self.routing_updated(&peer, false, None);
                 }
                 RoutingUpdate::Success
             }
             None => {
-                self.inner.tell(Input::InsertPeer(PeerInfo::new(peer.clone(), addrs.clone())));
+                self.inner.insert(PeerInfo::new(peer.clone(), addrs.clone()));
                 if self.inner.node().table().contains(&peer) {
                     RoutingUpdate::Success
                 } else {
@@ -182,33 +183,27 @@ where
         let Identified { peer, serves, addrs, .. } = identified;
         let Ok(core) = core_peer(&peer) else { return };
         let mut addrs = addr_list(&core, &addrs);
-        if serves {
-            if let Some(link) = self.links.get_mut(&peer) {
-                link.serves = true;
-            }
-            if self.config.only_inserted() {
-                self.routable(&peer, core.clone(), &addrs);
-            }
-            // What the user added stays.
-            if let Some(known) = self.inner.node().table().view().get_peer(&core) {
-                addrs = addrs.merged(&known.addrs);
-            }
-        } else if let Some(link) = self.links.get_mut(&peer) {
-            link.serves = false;
+        if serves && let Some(known) = self.inner.node().table().view().get_peer(&core) {
+            // What the user added stays; and where only the user and dials add, what is there.
+            let told = if self.config.only_inserted() { &AddrList::EMPTY } else { &addrs };
+            addrs = told.merged(&known.addrs);
         }
         self.inner.tell(Input::Identified { peer: core.id, serves, addrs });
         self.take_table_events();
     }
 
-    /// A peer has answered, so it serves.
-    pub(super) fn answered(&mut self, peer: &Peer) {
-        let id = peer_id(&peer.id);
-        let Some(link) = self.links.get_mut(&id).filter(|link| !link.serves) else { return };
+    /// A connected peer serves: identify told so, or it has answered. As in libp2p-kad, it may enter the table with the
+    /// address at which it was reached.
+    pub(super) fn serves(&mut self, id: &PeerId, connection: ConnectionId) {
+        let mut links = self.links.get_mut(id).into_iter().flatten();
+        let Some(link) = links.find(|link| link.id == connection && !link.serves) else { return };
         link.serves = true;
-        if self.config.only_inserted() {
-            let dialled = link.dialled.clone().and_then(|addr| without_id(addr, &id));
-            let addrs = addr_list(peer, dialled.as_ref());
-            self.routable(&id, peer.clone(), &addrs);
+        if self.config.only_inserted()
+            && let Ok(peer) = core_peer(id)
+        {
+            let dialled = link.dialled.clone().and_then(|addr| without_id(addr, id));
+            let addrs = addr_list(&peer, dialled.as_ref());
+            self.routable(id, peer, &addrs);
         }
     }
 
