@@ -131,7 +131,8 @@ fn killed_process_has_lost_nothing_it_was_told_is_certain() {
             let found = held.map_or(0, |held| number(&held.record.value));
             assert!(found == *count || found == count + 1, "value {name}: {found}, {count} was certain");
         }
-        for number in 0..claims {
+        // The newest, and some of all others.
+        for number in (0..claims).filter(|number| number % 37 == 0 || number + 2_000 > claims) {
             let found = block_on(store.providers(&key(number), 9, now())).unwrap();
             assert_eq!(found, [peer()], "record {number} of {claims} that were certain");
         }

@@ -21,6 +21,7 @@ use crate::error::StoreError;
 use crate::memory::clock::Clock;
 use crate::memory::log::{ClaimDates, Held};
 use crate::memory::providers::hour_of;
+use crate::memory::roster::Place;
 
 /// Written when a store is closed, and taken away when it is opened: the lengths of all files. With it, a file that is
 /// shorter than it was is told from one that was being written.
@@ -239,7 +240,14 @@ impl Engine {
             readers.push(None);
             self.next_sequence = self.next_sequence.max(header.first);
         }
-        let mut loader = Loader { engine: self, now, chunk: Chunk::default(), known: BTreeMap::new() };
+        let mut loader = Loader {
+            engine: self,
+            now,
+            chunk: Chunk::default(),
+            providers: Vec::new(),
+            places: Vec::new(),
+            known: BTreeMap::new(),
+        };
         while let Some(Reverse((_, index))) = waiting.pop() {
             let name = survey.claims[index].0;
             let reader = match &mut readers[index] {
@@ -299,29 +307,36 @@ struct Latest {
 struct Reader {
     scan: Scan,
     frame: Option<Frame>,
-    providers: Vec<Option<PeerInfo>>,
+    /// Places in [`Loader::providers`], by the file's own numbers.
+    providers: Vec<Option<u32>>,
 }
 
 struct Loader<'a> {
     engine: &'a mut Engine,
     now: UnixTime,
     chunk: Chunk,
-    /// Providers seen in any file, with the addresses seen last: most files name the same ones.
-    known: BTreeMap<PeerId, PeerInfo>,
+    /// Providers seen in any file; once more where their addresses have changed. Most files name the same ones.
+    providers: Vec<PeerInfo>,
+    /// Where the index had them last.
+    places: Vec<Option<Place>>,
+    /// The place of each with the addresses seen last.
+    known: BTreeMap<PeerId, u32>,
 }
 
-/// Records in order, their keys one after the other.
+/// Records in order, their keys one after the other. Small and without pointers, because they are sorted.
 #[derive(Default)]
 struct Chunk {
     keys: Vec<u8>,
     records: Vec<Loaded>,
+    /// Of each record the beginning of its key, so that sorting seldom looks at keys, and its place.
+    order: Vec<(u64, u32)>,
 }
 
 struct Loaded {
-    /// Of the key, so that sorting seldom looks at keys.
-    prefix: u64,
-    key: std::ops::Range<u32>,
-    provider: PeerInfo,
+    key_start: u32,
+    key_end: u32,
+    /// A place in [`Loader::providers`].
+    provider: u32,
     /// `None` for a removal.
     dates: Option<ClaimDates>,
     /// Whether its file is there for as long as any record that it replaces.
@@ -367,7 +382,7 @@ impl Loader<'_> {
                     }
                 };
                 match reader.providers.get(number as usize) {
-                    Some(Some(provider)) => self.chunk.push(key, provider, dates, is_pinned),
+                    Some(Some(provider)) => self.chunk.push(key, *provider, dates, is_pinned),
                     _ => unreadable += 1,
                 }
             }
@@ -390,43 +405,55 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn provider(&mut self, id: &[u8], encoded: &[u8]) -> Option<PeerInfo> {
+    fn provider(&mut self, id: &[u8], encoded: &[u8]) -> Option<u32> {
         let id = PeerId::from_bytes(id).ok()?;
-        match self.known.get_mut(&id) {
-            Some(known) if known.addrs.encoded() == encoded => Some(known.clone()),
+        let provider = match self.known.get(&id).and_then(|place| self.providers.get(*place as usize)) {
+            Some(known) if known.addrs.encoded() == encoded => return self.known.get(&id).copied(),
             Some(known) => {
-                known.addrs = AddrList::collect(&id, crate::disk::format::addrs(encoded));
-                Some(known.clone())
+                let addrs = AddrList::collect(&id, crate::disk::format::addrs(encoded));
+                PeerInfo::new(known.peer.clone(), addrs)
             }
-            None => {
-                let provider = read_provider(id.as_bytes(), encoded)?;
-                self.known.insert(id, provider.clone());
-                Some(provider)
-            }
-        }
+            None => read_provider(id.as_bytes(), encoded)?,
+        };
+        let place = u32::try_from(self.providers.len()).ok()?;
+        self.providers.push(provider);
+        self.places.push(None);
+        self.known.insert(id, place);
+        Some(place)
     }
 
     /// Takes the chunk into the index: each key's records in order, keys in theirs.
     fn apply(&mut self) {
-        let Chunk { mut keys, mut records } = std::mem::take(&mut self.chunk);
-        let key = |record: &Loaded| &keys[record.key.start as usize..record.key.end as usize];
-        // Stable: records of one key stay in the order of their sequences.
-        records.sort_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(key(b))));
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let Chunk { keys, records, order } = &mut chunk;
+        let key = |record: &Loaded| &keys[record.key_start as usize..record.key_end as usize];
+        // Records of one key stay in the order of their sequences.
+        order.sort_unstable_by(|(prefix_a, a), (prefix_b, b)| {
+            let keys = || key(&records[*a as usize]).cmp(key(&records[*b as usize]));
+            prefix_a.cmp(prefix_b).then_with(keys).then(a.cmp(b))
+        });
         let mut over_limits = 0;
-        for part in records.chunks(LOCKED_RECORDS) {
+        for part in order.chunks(LOCKED_RECORDS) {
             let mut state = self.engine.shared.write();
-            for record in part {
-                let key = &keys[record.key.start as usize..record.key.end as usize];
+            for (_, place) in part {
+                let record = &records[*place as usize];
+                let (key, provider) = (key(record), &self.providers[record.provider as usize]);
                 let limits = &self.engine.shared.limits;
                 // What must outlive the record it undoes, and does not: a power cut came between the two halves of a group.
                 let unpinned = match record.dates {
                     // It replaced what was there before it, and is gone since.
                     Some(dates) if dates.expires <= self.now => {
-                        state.remove_provider(key, &record.provider.peer).then_some(ClaimChange::Removed)
+                        state.remove_provider(key, &provider.peer).then_some(ClaimChange::Removed)
                     }
                     Some(dates) => {
-                        match state.load_provider(key, &record.provider, dates, self.now, limits) {
-                            Ok(is_shorter) => is_shorter.then_some(ClaimChange::AddedShorter(dates)),
+                        let hint = self.places.get(record.provider as usize).copied().flatten();
+                        match state.load_provider(key, provider, dates, self.now, limits, hint) {
+                            Ok((place, is_shorter)) => {
+                                if let Some(known) = self.places.get_mut(record.provider as usize) {
+                                    *known = Some(place);
+                                }
+                                is_shorter.then_some(ClaimChange::AddedShorter(dates))
+                            }
                             Err(_) => {
                                 over_limits += 1;
                                 None
@@ -434,35 +461,36 @@ impl Loader<'_> {
                         }
                     }
                     None => {
-                        state.remove_provider(key, &record.provider.peer);
+                        state.remove_provider(key, &provider.peer);
                         None
                     }
                 };
                 if let Some(change) = unpinned.filter(|_| !record.is_pinned) {
-                    self.engine.shared.queue().claims.push(key, &record.provider, change);
+                    self.engine.shared.queue().claims.push(key, provider, change);
                 }
             }
         }
         self.engine.shared.count(|report| report.over_limits += over_limits);
         keys.clear();
         records.clear();
-        self.chunk = Chunk { keys, records };
+        order.clear();
+        self.chunk = chunk;
     }
 }
 
 impl Chunk {
-    fn push(&mut self, key: &[u8], provider: &PeerInfo, dates: Option<ClaimDates>, is_pinned: bool) {
+    fn push(&mut self, key: &[u8], provider: u32, dates: Option<ClaimDates>, is_pinned: bool) {
         // A chunk's keys are some MiB: frames end at 1 MiB, and a chunk at a number of records.
-        let start = self.keys.len() as u32;
+        let key_start = self.keys.len() as u32;
         self.keys.extend_from_slice(key);
-        let key_range = start..self.keys.len() as u32;
-        let mut prefix = [0; 8];
-        // Multihashes begin alike.
-        let bytes = key.get(2..).unwrap_or(&[]);
-        let len = bytes.len().min(8);
-        prefix[..len].copy_from_slice(&bytes[..len]);
-        let prefix = if key.starts_with(&[0x12, 0x20]) { u64::from_be_bytes(prefix) } else { 0 };
-        self.records.push(Loaded { prefix, key: key_range, provider: provider.clone(), dates, is_pinned });
+        let key_end = self.keys.len() as u32;
+        // Multihashes of SHA-256 begin alike. All others are few, and are sorted by their keys.
+        let prefix = match key {
+            [0x12, 0x20, a, b, c, d, e, f, g, h, ..] => u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
+            _ => 0,
+        };
+        self.order.push((prefix, self.records.len() as u32));
+        self.records.push(Loaded { key_start, key_end, provider, dates, is_pinned });
     }
 }
 

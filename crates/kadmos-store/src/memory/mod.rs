@@ -18,7 +18,7 @@ mod limits;
 pub(crate) mod log;
 pub(crate) mod providers;
 mod replacement;
-mod roster;
+pub(crate) mod roster;
 pub(crate) mod state;
 mod tree;
 mod values;

@@ -150,13 +150,13 @@ impl Providers {
             expires: at.local(record.expires).min(received + LIFETIME_MAX),
             addrs_expire: at.local(record.addrs_expire),
         };
-        let (place, is_shorter) = self.claim(&record.key, &record.provider, dates, at, limits, log)?;
+        let (place, is_shorter) = self.claim(&record.key, &record.provider, dates, at, limits, log, None)?;
         self.roster.announce(place, &record.provider.addrs, dates.addrs_expire);
         log.claim(&record.key, &record.provider, dates, is_shorter);
         Ok(())
     }
 
-    /// Takes a record that was kept; tells whether it replaced one that would have lived into a later hour. They do not come in order of time, so the addresses that expire last are the ones
+    /// Takes a record that was kept. `hint` is where its provider was last time. Returns where it is, and whether it replaced one that would have lived into a later hour. They do not come in order of time, so the addresses that expire last are the ones
     /// that were announced last.
     pub(super) fn load(
         &mut self,
@@ -165,14 +165,16 @@ impl Providers {
         dates: ClaimDates,
         at: &Moment,
         limits: &MemoryLimits,
-    ) -> Result<bool, WriteError> {
-        let (place, is_shorter) = self.claim(key, provider, dates, at, limits, &mut ())?;
+        hint: Option<Place>,
+    ) -> Result<(Place, bool), WriteError> {
+        let (place, is_shorter) = self.claim(key, provider, dates, at, limits, &mut (), hint)?;
         if self.roster.member(place).is_some_and(|member| member.addrs_expire() <= dates.addrs_expire) {
             self.roster.announce(place, &provider.addrs, dates.addrs_expire);
         }
-        Ok(is_shorter)
+        Ok((place, is_shorter))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what a write is, and what it is written into")]
     /// Makes `provider` one of the providers of `key`, whatever its addresses. Returns its place, and whether it replaced
     /// a claim that would have lived into a later hour.
     fn claim(
@@ -183,6 +185,7 @@ impl Providers {
         at: &Moment,
         limits: &MemoryLimits,
         log: &mut dyn Log,
+        hint: Option<Place>,
     ) -> Result<(Place, bool), WriteError> {
         if dates.expires <= at.now {
             return Err(WriteError::Expired);
@@ -196,7 +199,8 @@ impl Providers {
             self.collect(key, at, log);
             spot = self.tree.find(key);
         }
-        let mut place = self.roster.find(&provider.peer);
+        let hint = hint.filter(|hint| self.roster.member(*hint).is_some_and(|held| held.is(&provider.peer)));
+        let mut place = hint.or_else(|| self.roster.find(&provider.peer));
         for visit in 0.. {
             let Some(full) = self.shortage(key, &spot, provider, place, limits) else { break };
             if visit == ROOM_VISITS_MAX || self.visit_due(at, log).is_none() {

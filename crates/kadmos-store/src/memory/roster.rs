@@ -15,7 +15,7 @@ const MEMBER_COST: usize = 224;
 const PLACE_COST: usize = 2 * size_of::<Option<Member>>();
 
 /// A place in the roster; claims hold it instead of a pointer, at half the size.
-pub(super) type Place = u32;
+pub(crate) type Place = u32;
 
 /// The providers, their addresses, and what they cost.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +41,11 @@ impl Member {
     /// Its network, by the addresses it announced last, also when they have expired.
     pub(super) fn group(&self) -> Group {
         self.group
+    }
+
+    /// Whether it is this peer.
+    pub(super) fn is(&self, peer: &Peer) -> bool {
+        self.info.peer == *peer
     }
 
     /// Records it has here.

@@ -11,6 +11,7 @@ use crate::memory::clock::{Clock, Moment};
 use crate::memory::limits::MemoryLimits;
 use crate::memory::log::{ClaimDates, Held, Log};
 use crate::memory::providers::Providers;
+use crate::memory::roster::Place;
 use crate::memory::values::Values;
 use crate::store::{Expired, KeyPage, RecordKind, StoreStats};
 
@@ -92,8 +93,9 @@ impl State {
         self.providers.add(record, &at, limits, log)
     }
 
-    /// Takes a record that was kept over a restart; `now` is in store time, too. Tells whether it replaced one that would
-    /// have lived into a later hour.
+    /// Takes a record that was kept over a restart; `now` is in store time, too. `hint` is where
+    /// its provider was last time. Returns where it is, and whether the record replaced one that would have lived into a
+    /// later hour.
     pub(crate) fn load_provider(
         &mut self,
         key: &[u8],
@@ -101,8 +103,9 @@ impl State {
         dates: ClaimDates,
         now: UnixTime,
         limits: &MemoryLimits,
-    ) -> Result<bool, WriteError> {
-        self.providers.load(key, provider, dates, &Moment::of(now), limits)
+        hint: Option<Place>,
+    ) -> Result<(Place, bool), WriteError> {
+        self.providers.load(key, provider, dates, &Moment::of(now), limits, hint)
     }
 
     /// Records that expire in this hour since 1970, in store time.
