@@ -93,8 +93,13 @@ impl Blueprint {
         incarnation: u32,
         mode: Mode,
     ) -> Result<Node, ConfigError> {
-        let config = self.config_of(node, incarnation, mode);
-        let mut core = Node::new(info.peer.clone(), config, Arc::clone(&self.validators))?;
+        // One for all: each input would have to fetch a node's own from memory.
+        let config = match self.plant {
+            Some(Plant::BrokenBound) => Arc::new(self.config_of(node, incarnation, mode)),
+            _ => Arc::clone(&self.config),
+        };
+        let seed = self.seed_of("core", node, incarnation);
+        let mut core = Node::sharing(info.peer.clone(), config, mode, seed, Arc::clone(&self.validators))?;
         core.share_preimages(preimages());
         Ok(core)
     }

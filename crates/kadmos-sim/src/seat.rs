@@ -211,6 +211,9 @@ impl World {
         let blueprint = Arc::clone(&self.blueprint);
         let state = &mut self.nodes[node.as_usize()];
         let mut config = match &state.seat {
+            Seat::Kadmos(core) if Arc::ptr_eq(core.config(), &blueprint.config) => {
+                blueprint.config_of(node, state.incarnation, core.table().view().mode())
+            }
             Seat::Kadmos(core) => Config::clone(core.config()),
             Seat::Modelled(client) => {
                 state.hops = blueprint.model.hops;

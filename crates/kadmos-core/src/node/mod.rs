@@ -121,11 +121,25 @@ impl Node {
     ///
     /// Errors: [`ConfigError`] when `config` cannot work, alone or with `validators`.
     pub fn new(local: Peer, config: Config, validators: Arc<Validators>) -> Result<Self, ConfigError> {
+        let (mode, seed) = (config.protocol.mode, config.seed);
+        Self::sharing(local, Arc::new(config), mode, seed, validators)
+    }
+
+    /// As [`Node::new`], with settings that many nodes of one process share; `mode` and `seed` take the places of theirs.
+    ///
+    /// Errors: as [`Node::new`].
+    pub fn sharing(
+        local: Peer,
+        config: Arc<Config>,
+        mode: Mode,
+        seed: u64,
+        validators: Arc<Validators>,
+    ) -> Result<Self, ConfigError> {
         config.validate(&validators)?;
         let mut node = Self {
-            rng: ChaCha8Rng::seed_from_u64(config.seed),
-            table: Table::new(local, config.protocol.mode, config.table.clone()),
-            config: Arc::new(config),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            table: Table::new(local, mode, config.table.clone()),
+            config,
             validators,
             now: Now::default(),
             bootstrap_peers: Vec::new(),

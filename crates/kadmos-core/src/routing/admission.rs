@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::time::Duration;
 
-use super::bucket::Mark;
+use super::bucket::{Mark, lengthen_exact};
 use super::diversity::{Census, Group};
 use super::standing::Standing;
 use super::table::{Admission, Table, Waiting};
@@ -179,9 +179,7 @@ impl Table {
         if index >= self.view.buckets.len() {
             return; // there is no such bucket, so it is not full
         }
-        if self.waiting.len() <= index {
-            self.waiting.resize_with(index + 1, || None);
-        }
+        lengthen_exact(&mut self.waiting, index + 1, || None);
         let interval = self.config.refresh_interval;
         let place = &mut self.waiting[index];
         if place.as_ref().is_none_or(|waiting| now.since(waiting.since) >= interval) {

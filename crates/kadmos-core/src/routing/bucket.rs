@@ -156,8 +156,17 @@ pub(super) fn insert_exact<T>(list: &mut Vec<T>, index: usize, item: T) {
     list.insert(index, item);
 }
 
-/// Places that a bucket grows by: five steps to a full one.
-const ROOM: usize = 4;
+/// Places that a bucket grows by: ten steps to a full one. The buckets near us never are full, and there are as many of them
+/// as of full ones.
+const ROOM: usize = 2;
+
+/// Lengthens a list that has an item for each bucket, without room for more: there are seldom more.
+pub(super) fn lengthen_exact<T>(list: &mut Vec<T>, len: usize, item: impl FnMut() -> T) {
+    if list.len() < len {
+        list.reserve_exact(len - list.len());
+        list.resize_with(len, item);
+    }
+}
 
 /// Collects the `count` peers nearest to a target from groups of buckets, nearest group first.
 ///

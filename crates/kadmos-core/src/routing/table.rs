@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::bucket::{Bucket, Mark, insert_exact};
+use super::bucket::{Bucket, Mark, insert_exact, lengthen_exact};
 use super::diversity::Group;
 use super::snapshot::TableSnapshot;
 use super::standing::Standing;
@@ -194,12 +194,8 @@ impl Table {
     /// Puts a peer that is not there into its bucket, whatever is there already.
     pub(super) fn put(&mut self, info: PeerInfo, group: Group, standing: Standing) {
         let index = usize::from(self.prefix_len(&info.peer.key));
-        if self.view.buckets.len() <= index {
-            self.view.buckets.resize_with(index + 1, Arc::default);
-        }
-        if self.standings.len() <= index {
-            self.standings.resize_with(index + 1, Vec::new);
-        }
+        lengthen_exact(&mut self.view.buckets, index + 1, Arc::default);
+        lengthen_exact(&mut self.standings, index + 1, Vec::new);
         let mark = Mark::new(group, standing.is_verified());
         if let Some(place) = Arc::make_mut(&mut self.view.buckets[index]).insert(info, mark) {
             insert_exact(&mut self.standings[index], place, standing);
