@@ -90,3 +90,20 @@ fn no_rules_take_everything_and_the_latest() {
     assert!(matches!(config.validate(&Validators::new()), Err(ConfigError::Ipfs { .. })));
     assert_eq!(config.validate(&none), Ok(()));
 }
+
+#[test]
+fn an_inserted_peer_waits_for_the_next_place() {
+    let mut config = private();
+    config.table.bucket_size = NonZeroUsize::MIN;
+    config.table.neighbours = 0;
+    let mut rig = Rig::new(config);
+    rig.node.admit_only_inserted();
+    let mut far = (0..).map(peer).filter(|info| rig.node.table().prefix_len(&info.peer.key) == 0);
+    let (first, second) = (far.next().unwrap(), far.next().unwrap());
+    drop(far);
+    rig.input(Input::InsertPeer(first.clone()));
+    rig.input(Input::InsertPeer(second.clone()));
+    assert!(rig.node.table().contains(&first.peer) && !rig.node.table().contains(&second.peer));
+    rig.input(Input::RemovePeer(first.peer.id.clone()));
+    assert!(rig.node.table().contains(&second.peer));
+}
