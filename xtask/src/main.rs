@@ -2,6 +2,7 @@
 
 mod budget;
 mod demo;
+mod dropin;
 mod failure;
 mod load;
 mod process;
@@ -30,6 +31,8 @@ Usage: cargo xtask <command>
        --keep-going      run the rest after a failure, too
   coverage [--raise]     lines run by the tests, per crate, against xtask/coverage.toml; --raise raises the floors
   load [-- OPTION...]    many clients ask one server on loopback for 10 s: requests a second, latencies, memory
+  dropin                 libp2p's facade, its metrics and libp2p-kad's own tests built against kadmos::kad in its place,
+                         and both interfaces compared
   doc                    the documentation of every crate, in target/doc
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
@@ -67,8 +70,9 @@ fn dispatch(args: &[&str]) -> Result<(), Failure> {
         ("coverage", ["--raise"]) => stages::measure_coverage(&Repo::locate()?, &limit()?, true).map(said),
         ("load", []) => load::run(&Repo::locate()?, &limit()?, &[]),
         ("load", ["--", options @ ..]) => load::run(&Repo::locate()?, &limit()?, options),
+        ("dropin", []) => dropin::run_all(&Repo::locate()?, &limit()?),
         ("doc", []) => doc(&Repo::locate()?, &limit()?),
-        ("demo" | "coverage" | "load" | "doc", _) => Err(Failure::Usage(format!(
+        ("demo" | "coverage" | "load" | "dropin" | "doc", _) => Err(Failure::Usage(format!(
             "cargo xtask {command}: unknown option {:?}\n\n{HELP}",
             options.join(" ")
         ))),
@@ -109,7 +113,7 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        for command in ["demo", "test", "coverage", "load", "doc"] {
+        for command in ["demo", "test", "coverage", "load", "dropin", "doc"] {
             assert!(HELP.contains(&format!("\n  {command}")), "{command}");
         }
         assert!(dispatch(&["help"]).is_ok());

@@ -104,6 +104,6 @@ fn an_inserted_peer_waits_for_the_next_place() {
     rig.input(Input::InsertPeer(first.clone()));
     rig.input(Input::InsertPeer(second.clone()));
     assert!(rig.node.table().contains(&first.peer) && !rig.node.table().contains(&second.peer));
-    rig.input(Input::RemovePeer(first.peer.id.clone()));
+    rig.input(Input::RemovePeer(first.peer.id));
     assert!(rig.node.table().contains(&second.peer));
 }
