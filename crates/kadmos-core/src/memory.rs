@@ -1,11 +1,11 @@
 //! What a node keeps over a restart, as bytes: whom it knew, how they answered, and how large the network was.
 //!
-//! The format, version 1; numbers are unsigned varints of at most 64 bits unless said otherwise:
+//! The format, version 2; numbers are unsigned varints of at most 64 bits unless said otherwise:
 //!
 //! | Bytes | Meaning |
 //! | --- | --- |
 //! | `kadmosmem` | what this is |
-//! | 1 | version: 1 |
+//! | 1 | version: 2 |
 //! | varint | Unix time at which it was written |
 //! | varint, varint | network size and its standard error; 0 and 0 if unknown |
 //! | varint | Unix time at which that was estimated |
@@ -15,9 +15,13 @@
 //! | - varint | round trip in milliseconds; 0 for unknown |
 //! | - varint | requests in a row that failed |
 //! | - varint | number of addresses, then each: length and bytes of a binary multiaddr |
+//! | varint | number of peers that failed, then each: |
+//! | - 1, bytes | length of the id, and the id |
+//! | - varint | Unix time until which it is not probed again |
 //! | 8 | first 8 bytes of the SHA-256 of everything before |
 //!
-//! Source of the form: none; it is ours. A reader of another version starts cold, which costs seconds.
+//! Version 1 ends with the peers, and is read too. Source of the form: none; it is ours. A reader of an older program starts
+//! cold, which costs seconds.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -33,7 +37,11 @@ use crate::time::UnixTime;
 use crate::wire::varint;
 
 const MAGIC: &[u8] = b"kadmosmem";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The oldest that is read.
+const VERSION_MIN: u8 = 1;
+/// Peers kept that failed of late; a node evicts some hundred a day.
+pub const MEMORY_FAILED_MAX: usize = 256;
 const CHECKSUM_BYTES: usize = 8;
 
 /// What a node knows that is worth keeping.
@@ -45,6 +53,8 @@ pub struct Memory {
     pub size: Option<(UnixTime, NetworkSize)>,
     /// The table's peers.
     pub peers: Vec<RememberedPeer>,
+    /// Peers that failed of late, and until when they are not probed again.
+    pub failed: Vec<(PeerId, UnixTime)>,
 }
 
 /// A peer of an earlier run's table.
@@ -61,20 +71,21 @@ pub struct RememberedPeer {
 }
 
 impl Memory {
-    /// As bytes, at most [`MEMORY_BYTES_MAX`]; peers beyond [`MEMORY_PEERS_MAX`] and those that no longer fit are left out.
+    /// As bytes, at most [`MEMORY_BYTES_MAX`]; peers beyond [`MEMORY_PEERS_MAX`] and
+    /// [`MEMORY_FAILED_MAX`], and those that no longer fit, are left out.
     pub fn encode(&self) -> Vec<u8> {
         let mut peers = Vec::new();
         let mut count = 0u64;
         for peer in self.peers.iter().take(MEMORY_PEERS_MAX) {
             let start = peers.len();
             encode_peer(&mut peers, peer);
-            if peers.len() > MEMORY_BYTES_MAX - HEAD_BYTES_MAX {
+            if peers.len() > MEMORY_BYTES_MAX - OTHER_BYTES_MAX {
                 peers.truncate(start);
                 break;
             }
             count += 1;
         }
-        let mut out = Vec::with_capacity(peers.len() + HEAD_BYTES_MAX);
+        let mut out = Vec::with_capacity(peers.len() + OTHER_BYTES_MAX);
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
         let (at, size) = self.size.map_or((0, None), |(at, size)| (at.as_secs(), Some(size)));
@@ -89,6 +100,12 @@ impl Memory {
             varint::write(&mut out, number);
         }
         out.extend_from_slice(&peers);
+        let failed = &self.failed[..self.failed.len().min(MEMORY_FAILED_MAX)];
+        varint::write(&mut out, failed.len() as u64);
+        for (id, until) in failed {
+            encode_id(&mut out, id);
+            varint::write(&mut out, until.as_secs());
+        }
         let checksum = checksum(&out);
         out.extend_from_slice(&checksum);
         out
@@ -105,7 +122,7 @@ impl Memory {
         let Some((version, _)) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first()) else {
             return Err(MemoryError::NotMemory);
         };
-        if *version != VERSION {
+        if !(VERSION_MIN..=VERSION).contains(version) {
             return Err(MemoryError::Version { found: *version });
         }
         let (body, sum) = bytes
@@ -124,24 +141,41 @@ impl Memory {
         if count > MEMORY_PEERS_MAX as u64 {
             return Err(TORN);
         }
-        let mut memory = Self { written, size, peers: Vec::new() };
+        let mut memory = Self { written, size, ..Self::default() };
         for _ in 0..count {
             memory.peers.push(decode_peer(&mut reader)?);
+        }
+        let failed = if *version >= 2 { reader.number()? } else { 0 };
+        if failed > MEMORY_FAILED_MAX as u64 {
+            return Err(TORN);
+        }
+        for _ in 0..failed {
+            let id = decode_id(&mut reader)?;
+            memory.failed.push((id, UnixTime::from_secs(reader.number()?)));
         }
         if reader.0.is_empty() { Ok(memory) } else { Err(TORN) }
     }
 }
 
-/// Of everything but the peers: magic, version, five numbers, checksum.
-const HEAD_BYTES_MAX: usize = MAGIC.len() + 1 + 5 * 10 + CHECKSUM_BYTES;
+/// Of everything but the peers: magic, version, six numbers, those that failed at 1 + 44 + 10 bytes, checksum.
+const OTHER_BYTES_MAX: usize = MAGIC.len() + 1 + 6 * 10 + MEMORY_FAILED_MAX * 55 + CHECKSUM_BYTES;
 
 /// The right checksum over something else than our own form.
 const TORN: MemoryError = MemoryError::Malformed;
 
-fn encode_peer(out: &mut Vec<u8>, peer: &RememberedPeer) {
-    let id = peer.info.peer.id.as_bytes();
+fn encode_id(out: &mut Vec<u8>, id: &PeerId) {
+    let id = id.as_bytes();
     out.push(id.len() as u8); // at most 44
     out.extend_from_slice(id);
+}
+
+fn decode_id(reader: &mut Reader<'_>) -> Result<PeerId, MemoryError> {
+    let len = usize::from(reader.bytes(1)?[0]); // one was asked for
+    PeerId::from_bytes(reader.bytes(len)?).map_err(|_| TORN)
+}
+
+fn encode_peer(out: &mut Vec<u8>, peer: &RememberedPeer) {
+    encode_id(out, &peer.info.peer.id);
     varint::write(out, peer.answered.as_secs());
     varint::write(out, peer.rtt.map_or(0, millis));
     varint::write(out, u64::from(peer.failures));
@@ -158,8 +192,7 @@ fn millis(rtt: Duration) -> u64 {
 }
 
 fn decode_peer(reader: &mut Reader<'_>) -> Result<RememberedPeer, MemoryError> {
-    let id_len = usize::from(reader.bytes(1)?[0]); // one was asked for
-    let id = PeerId::from_bytes(reader.bytes(id_len)?).map_err(|_| TORN)?;
+    let id = decode_id(reader)?;
     let answered = UnixTime::from_secs(reader.number()?);
     let rtt = Some(reader.number()?).filter(|millis| *millis > 0).map(Duration::from_millis);
     let failures = u32::try_from(reader.number()?).unwrap_or(u32::MAX);
@@ -215,7 +248,7 @@ pub enum MemoryError {
     #[error("it is no memory of a node")]
     NotMemory,
     /// A later version, or one that never was.
-    #[error("it is of version {found}, expected {VERSION}")]
+    #[error("it is of version {found}, expected {VERSION_MIN} to {VERSION}")]
     Version {
         /// Which.
         found: u8,
@@ -277,6 +310,9 @@ mod tests {
                 NetworkSize { peers: 10_000, std_error: 560, walks: 0 },
             )),
             peers: (0..peers).map(peer).collect(),
+            failed: (0..peers.min(9))
+                .map(|n| (peer(n + 7).info.peer.id, UnixTime::from_secs(1_800_000_900)))
+                .collect(),
         }
     }
 
@@ -295,8 +331,10 @@ mod tests {
         assert_eq!(Memory::decode(&[]), Err(MemoryError::NotMemory));
         assert_eq!(Memory::decode(b"{\"schema\":\"kadmos.peers/1\"}"), Err(MemoryError::NotMemory));
         let mut newer = good.clone();
-        newer[MAGIC.len()] = 2;
-        assert_eq!(Memory::decode(&newer), Err(MemoryError::Version { found: 2 }));
+        for other in [0, 3] {
+            newer[MAGIC.len()] = other;
+            assert_eq!(Memory::decode(&newer), Err(MemoryError::Version { found: other }));
+        }
         for len in MAGIC.len() + 1..good.len() {
             assert!(Memory::decode(&good[..len]).is_err(), "cut to {len}");
         }
@@ -321,9 +359,13 @@ mod tests {
     fn size_is_bounded() {
         let mut many = memory(0);
         many.peers = (0..MEMORY_PEERS_MAX as u32 + 50).map(peer).collect();
+        let failed =
+            (0..MEMORY_FAILED_MAX as u32 + 9).map(|n| (peer(n).info.peer.id, UnixTime::from_secs(u64::MAX)));
+        many.failed = failed.collect();
         let bytes = many.encode();
         assert!(bytes.len() <= MEMORY_BYTES_MAX);
-        assert_eq!(Memory::decode(&bytes).map(|memory| memory.peers.len()), Ok(MEMORY_PEERS_MAX));
+        let kept = Memory::decode(&bytes).expect("written by us");
+        assert_eq!((kept.peers.len(), kept.failed.len()), (MEMORY_PEERS_MAX, MEMORY_FAILED_MAX));
 
         // Peers with as many addresses as fit.
         let long: Vec<_> = (0..40u8).map(|i| [&[54, 190, 1][..], &[i; 190]].concat()).collect();

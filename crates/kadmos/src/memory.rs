@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// What the fixture of version 1 holds.
+    /// What the fixtures hold, that of version 1 without failures.
     fn memory() -> Memory {
         let peer = |seed: u8| {
             let id = PeerId::from_digest([seed; 32]);
@@ -154,6 +154,7 @@ mod tests {
             written: UnixTime::from_secs(1_800_000_500),
             size: Some((UnixTime::from_secs(1_800_000_400), size)),
             peers: (1..=3).map(peer).collect(),
+            failed: vec![(PeerId::from_digest([9; 32]), UnixTime::from_secs(1_800_002_000))],
         }
     }
 
@@ -201,12 +202,15 @@ mod tests {
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 
-    /// Files of version 1 stay readable, and are still what is written.
+    /// Files of earlier versions stay readable, and the last one is what is written.
     #[test]
-    fn version_one_is_read() {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/memory-1");
-        let bytes = fs::read(&fixture).unwrap_or_else(|error| panic!("{}: {error}", fixture.display()));
-        assert_eq!(Memory::decode(&bytes), Ok(memory()));
-        assert_eq!(memory().encode(), bytes);
+    fn every_version_is_read() {
+        let fixture = |version: u8| {
+            let path = format!("{}/tests/fixtures/memory-{version}", env!("CARGO_MANIFEST_DIR"));
+            fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+        };
+        assert_eq!(Memory::decode(&fixture(1)), Ok(Memory { failed: Vec::new(), ..memory() }));
+        assert_eq!(Memory::decode(&fixture(2)), Ok(memory()));
+        assert_eq!(memory().encode(), fixture(2));
     }
 }

@@ -1,6 +1,7 @@
 //! The node: facts in, effects out.
 
 mod checkup;
+mod failures;
 mod groups;
 mod io;
 mod joining;
@@ -22,6 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use self::checkup::Checkup;
+use self::failures::Failures;
 pub use self::groups::PeerFilter;
 pub use self::io::{Input, InputError, Output, RequestId, StoreId};
 use self::links::Links;
@@ -79,6 +81,7 @@ pub struct Node {
     stores: BTreeMap<StoreId, Serial>,
     next_store: u64,
     probes: Probes,
+    failures: Failures,
     outage: Outage,
     upkeep: Upkeep,
     /// From where those are connected that are.
@@ -154,6 +157,7 @@ impl Node {
             stores: BTreeMap::new(),
             next_store: 0,
             probes: Probes::default(),
+            failures: Failures::default(),
             outage: Outage::default(),
             upkeep: Upkeep::default(),
             links: Links::default(),
@@ -196,7 +200,10 @@ impl Node {
             Input::SetReachability(reachability) => self.checkup.reachability = reachability,
             Input::Connected { peer, remote } => self.connected(peer, remote),
             Input::Disconnected(id) => self.disconnected(&id),
-            Input::NetworkChanged => self.network_changed(),
+            Input::NetworkChanged => {
+                self.failures.clear();
+                self.network_changed();
+            }
             Input::Identified { peer, serves, addrs } => self.identified(peer, serves, addrs),
             Input::Answered { request, response } => self.request_answered(request, response)?,
             Input::Flushed(request) => self.request_flushed(request)?,
@@ -580,6 +587,9 @@ impl Node {
     /// Tells of a peer that has left the table, and lets the one that waits for its place come.
     fn left(&mut self, peer: Peer, reason: Eviction) {
         let prefix_len = self.table.prefix_len(&peer.key);
+        if reason == Eviction::Failed {
+            self.failures.note(peer.id, self.now.monotonic);
+        }
         self.emit(Event::PeerEvicted { peer, reason });
         self.outputs.push_back(Output::TableChanged { urgent: true });
         if reason != Eviction::Replaced
@@ -623,6 +633,7 @@ impl Node {
             return;
         }
         let peer = info.peer.clone();
+        self.failures.forget(&peer.id);
         if !self.is_wanted(&info) {
             return self.emit(Event::PeerRejected { peer, reason: Rejection::Filtered });
         }

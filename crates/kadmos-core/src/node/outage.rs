@@ -79,6 +79,7 @@ impl Node {
                 self.table.forgive();
                 self.emit(Event::OutageOver { elapsed });
                 self.checkup.outage_over();
+                self.failures.clear();
                 self.refresh_soon();
                 self.probe_silent_soon();
             }

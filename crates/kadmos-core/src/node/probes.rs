@@ -117,6 +117,8 @@ impl Node {
             Rejection::NoAddress
         } else if !self.is_wanted(&info) {
             Rejection::Filtered
+        } else if self.failures.has(&peer.id, self.now.monotonic) && self.links.get(&peer.id).is_none() {
+            Rejection::ProbeFailed
         } else if prospect == Admission::GroupFull {
             Rejection::GroupFull
         } else if prospect == Admission::Full {
@@ -139,6 +141,7 @@ impl Node {
     pub(super) fn probe_ended(&mut self, peer: &Peer, answered: bool) {
         if self.probes.strangers.remove(&peer.id) {
             if !answered && !self.table.contains(peer) {
+                self.failures.note(peer.id, self.now.monotonic);
                 self.emit(Event::PeerRejected { peer: peer.clone(), reason: Rejection::ProbeFailed });
             }
         } else if self.probes.silent.remove(&peer.id)

@@ -10,7 +10,7 @@ use crate::routing::Admission;
 use crate::time::{Now, UnixTime};
 
 impl Node {
-    /// What is worth keeping over a restart: the table, and the network's size. Cost: O(table size).
+    /// What is worth keeping over a restart: the table, who failed of late, and the network's size. Cost: O(table size).
     ///
     /// Peers that were remembered and have not answered yet are kept as they were, so that two restarts within a minute lose
     /// nobody.
@@ -29,7 +29,12 @@ impl Node {
                 failures: standing.failures(),
             }
         });
-        Memory { written: now.unix, size: self.netsize.to_remember(now), peers: peers.collect() }
+        Memory {
+            written: now.unix,
+            size: self.netsize.to_remember(now),
+            peers: peers.collect(),
+            failed: self.failures.to_remember(now),
+        }
     }
 
     /// Puts the peers of an earlier run into the table, as far as there is room: lookups use them at once, replies do not
@@ -41,6 +46,7 @@ impl Node {
         if let Some((at, size)) = memory.size {
             self.netsize.remember(at, size);
         }
+        self.failures.remember(&memory.failed, self.now);
         let mut peers: Vec<RememberedPeer> = memory.peers;
         peers.sort_by_key(|peer| (peer.failures, Reverse(peer.answered)));
         let mut changed = false;
