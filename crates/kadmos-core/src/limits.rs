@@ -190,10 +190,31 @@ pub const MEMORY_PEERS_MAX: usize = 2_048;
 /// room for peers with many addresses.
 pub const MEMORY_BYTES_MAX: usize = 1 << 20;
 
-/// So many new peers among the k nearest make a node look up its own id again, without waiting for the next refresh. One or
-/// two come and go all the time; a partition that heals brings half of the neighbourhood at once.
-pub const NEW_NEIGHBOURS_MIN: usize = 2;
-/// What part of `table.refresh_interval` after the first of them, so that those who find each other meanwhile are found, too: 120 s
-/// with its default. A network that heals knows its neighbourhoods after a few of them (`kadmos sim trial partition`), and where
-/// neighbours come and go without end there are at most 30 an hour.
-pub const NEIGHBOURS_SETTLE: u32 = 5;
+/// A new neighbour is asked for our own id so long after it entered, with those that entered meanwhile: by then an answer
+/// has come from half-way around the world (0.3 s), so that those who join together name each other.
+pub const NEIGHBOUR_ASKED_AFTER: Duration = Duration::from_millis(500);
+/// New neighbours in line for that: k, and as many again that push each other out within the moment.
+pub const NEIGHBOURS_TO_ASK_MAX: usize = 40;
+
+/// Strangers remembered that did not answer a probe. Neighbours name some 20 others, a third of them dead; 256 are known of
+/// a neighbourhood of which nine in ten are.
+pub const FAILED_STRANGERS_MAX: usize = 256;
+
+/// A node that joins waits so long, at most, for neighbours who join with it before it looks for peers elsewhere. It waits only
+/// while they come.
+pub const NEIGHBOURS_HOLD_MAX: Duration = Duration::from_secs(3);
+
+/// Peers remembered that were in the table and failed. When half of a network of any size is cut off, half of a table of some
+/// 250 fails: 64 of them lead back to all.
+pub const LOST_MAX: usize = 64;
+/// One of them is asked this often whether it is back: 60 dials an hour, where upkeep takes some 1,400 (`kadmos sim trial
+/// churn`). A partition that is over is noticed within a minute or two.
+pub const LOST_ASKED_EVERY: Duration = Duration::from_secs(60);
+/// So many of them that come back one after the other were cut off, and not dead. Of those that come and go for themselves,
+/// one in five is back when it is asked, so this happens by chance once in three thousand times.
+pub const LOST_BACK_IN_A_ROW: usize = 5;
+
+/// A young node refreshes after this part of `table.refresh_interval`, then after twice that and so on: 2, 6 and 14 min with its
+/// default. The first of them look only where neighbours are: those who joined meanwhile and do not count us among theirs have no reason
+/// to come to us.
+pub const YOUNG_REFRESH: u32 = 5;

@@ -38,6 +38,8 @@ pub(crate) struct Context<'a> {
     pub(crate) pending_sources: &'a BTreeMap<SourceKind, u32>,
     pub(crate) rng: &'a mut ChaCha8Rng,
     pub(crate) preimages: Option<&'a Preimages>,
+    /// When those who have come to us of late, and are near, will have told whom they know.
+    pub(crate) neighbours_settle_at: Option<Timestamp>,
     pub(crate) effects: Vec<Effect>,
 }
 

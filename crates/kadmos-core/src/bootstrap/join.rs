@@ -151,6 +151,11 @@ impl Bootstrap {
         self.go_on(cx);
     }
 
+    /// Whether our own id is being looked up, or will be.
+    pub(crate) fn looks_itself_up(&self) -> bool {
+        self.refresh.as_ref().is_none_or(Refresh::looks_itself_up)
+    }
+
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if let Some(refresh) = &mut self.refresh {
             refresh.handle_timeout(cx);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::preimages::id_in_bucket;
 use crate::error::BootstrapError;
 use crate::key::Key;
-use crate::limits::{REFRESH_PREFIX_MAX, REFRESH_WALKS_MAX};
+use crate::limits::{NEIGHBOURS_HOLD_MAX, REFRESH_PREFIX_MAX, REFRESH_WALKS_MAX};
 use crate::lookup::{Walk, walk_failure};
 use crate::machine::{Context, Effect, Tag};
 use crate::message::{Request, Response};
@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 /// Which buckets to refresh after the lookup of our own id.
 #[derive(Clone, Debug)]
 pub(crate) enum Buckets {
-    /// All up to the deepest that has peers when the own lookup has ended.
+    /// All up to that of the last of the k nearest when the own lookup has ended: it has asked all in deeper ones.
     All,
     /// These.
     Only(Vec<u16>),
@@ -31,11 +31,14 @@ pub(crate) enum Buckets {
 #[derive(Clone, Debug)]
 pub(crate) struct Refresh {
     buckets: Buckets,
-    /// Buckets still to do, shallowest last; filled once the own lookup has ended.
+    /// Buckets still to do, deepest last; filled once the own lookup has ended.
     pending: Option<Vec<u16>>,
     /// The walks under way, with the key that is asked for.
     walks: BTreeMap<Tag, (Bytes, Walk)>,
     next_tag: Tag,
+    /// Until when the first bucket waits for neighbours, at the longest, and when to look again.
+    held_until: Option<Timestamp>,
+    look_at: Option<Timestamp>,
     refreshed: usize,
     requests: usize,
     failure: Option<BootstrapError>,
@@ -48,6 +51,8 @@ impl Refresh {
             pending: None,
             walks: BTreeMap::new(),
             next_tag: 0,
+            held_until: None,
+            look_at: None,
             refreshed: 0,
             requests: 0,
             failure: None,
@@ -97,7 +102,13 @@ impl Refresh {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
-        self.walks.values().filter_map(|(_, walk)| walk.next_timeout()).min()
+        let walks = self.walks.values().filter_map(|(_, walk)| walk.next_timeout());
+        walks.chain(self.look_at).min()
+    }
+
+    /// Whether our own id is being looked up.
+    pub(crate) fn looks_itself_up(&self) -> bool {
+        self.pending.is_none()
     }
 
     pub(crate) fn expired(&mut self) -> Outcome {
@@ -143,7 +154,7 @@ impl Refresh {
                 break;
             }
         }
-        if self.walks.is_empty() {
+        if self.walks.is_empty() && self.look_at.is_none() {
             let done = Bootstrapped { buckets: self.refreshed, ..Bootstrapped::default() };
             let result = self.failure.take().map_or(Ok(done), Err);
             cx.emit(Effect::Ended(Outcome::Bootstrap(result)));
@@ -171,8 +182,9 @@ impl Refresh {
                 (_, Some(_)) => Vec::new(),
                 (Buckets::Only(buckets), None) => buckets.clone(),
                 (Buckets::All, None) => {
-                    let deepest = cx.table.view().buckets().map(|(prefix_len, _)| prefix_len).max();
-                    (0..=deepest.unwrap_or(0).min(REFRESH_PREFIX_MAX)).rev().collect()
+                    self.held_until = Some(cx.now.monotonic + NEIGHBOURS_HOLD_MAX);
+                    let edge = cx.table.edge(cx.config.lookup.k.get());
+                    (0..=edge.min(REFRESH_PREFIX_MAX)).collect()
                 }
             });
         }
@@ -182,6 +194,16 @@ impl Refresh {
         if self.walks.len() >= REFRESH_WALKS_MAX {
             return false;
         }
+        // Those who join with us come first: where many do at once, dials far away would delay them.
+        let now = cx.now.monotonic;
+        self.look_at = match (self.held_until, cx.neighbours_settle_at) {
+            (Some(until), Some(at)) if now < until && now < at => Some(at.min(until)),
+            _ => None,
+        };
+        if self.look_at.is_some() {
+            return false;
+        }
+        self.held_until = None;
         let Some(prefix_len) = self.pending.as_mut().and_then(Vec::pop) else { return false };
         let own_key = cx.table.view().local().peer.key;
         let id = match cx.preimages {

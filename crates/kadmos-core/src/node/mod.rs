@@ -6,6 +6,8 @@ mod groups;
 mod io;
 mod joining;
 mod links;
+mod lost;
+mod neighbours;
 mod outage;
 mod pace;
 mod probes;
@@ -27,6 +29,8 @@ use self::failures::Failures;
 pub use self::groups::PeerFilter;
 pub use self::io::{Input, InputError, Output, RequestId, StoreId};
 use self::links::Links;
+use self::lost::Lost;
+use self::neighbours::Neighbours;
 use self::outage::Outage;
 use self::probes::Probes;
 use self::requests::InFlight;
@@ -84,6 +88,8 @@ pub struct Node {
     failures: Failures,
     outage: Outage,
     upkeep: Upkeep,
+    neighbours: Neighbours,
+    lost: Lost,
     /// From where those are connected that are.
     links: Links,
     asns: Option<Arc<AsnMap>>,
@@ -159,6 +165,8 @@ impl Node {
             probes: Probes::default(),
             failures: Failures::default(),
             outage: Outage::default(),
+            neighbours: Neighbours::default(),
+            lost: Lost::default(),
             upkeep: Upkeep::default(),
             links: Links::default(),
             asns: None,
@@ -230,6 +238,8 @@ impl Node {
             self.checkup.next_timeout(),
             self.next_probe(),
             self.next_outage_probe(),
+            self.neighbours.next_timeout(),
+            self.lost.next_timeout(),
         ];
         own.into_iter().chain([operation]).flatten().min()
     }
@@ -309,6 +319,8 @@ impl Node {
             });
         }
         self.run_outage();
+        self.run_neighbours();
+        self.run_lost();
         self.run_probes();
         self.run_upkeep();
         self.run_checkup();
@@ -430,6 +442,7 @@ impl Node {
             pending_sources: &self.pending_sources,
             rng: &mut self.rng,
             preimages: self.preimages.as_deref(),
+            neighbours_settle_at: self.neighbours.settle_at(),
             effects: core::mem::take(&mut self.effects),
         };
         act(&mut running.machine, &mut cx);
@@ -613,7 +626,6 @@ impl Node {
         match self.table.insert(info.clone(), self.now.monotonic) {
             Admission::Room => {
                 let prefix_len = self.table.prefix_len(&peer.key);
-                self.neighbour_admitted(&peer);
                 self.emit(Event::PeerAdmitted { peer, prefix_len });
             }
             Admission::Present => {}
@@ -646,7 +658,6 @@ impl Node {
         match admission {
             Admission::Room => {
                 let prefix_len = self.table.prefix_len(&peer.key);
-                self.neighbour_admitted(&peer);
                 self.emit(Event::PeerAdmitted { peer, prefix_len });
                 self.outputs.push_back(Output::TableChanged { urgent: false });
             }

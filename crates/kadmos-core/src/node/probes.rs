@@ -22,6 +22,9 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Probes {
     strangers: BTreeSet<PeerId>,
+    /// Strangers who are connected: to ask one is a message more on a connection that it has paid for, too.
+    connected: Line,
+    /// Strangers who would have to be dialled.
     line: Line,
     strangers_pace: Pace,
     silent: BTreeSet<PeerId>,
@@ -94,6 +97,7 @@ impl Node {
     /// When there is a probe to send, or time to look for one.
     pub(super) fn next_probe(&self) -> Option<Timestamp> {
         let probes = &self.probes;
+        // Those who are connected wait for an answer to others only.
         let stranger = (probes.line.len > 0 && probes.strangers.len() < PROBES_MAX)
             .then(|| probes.strangers_pace.next(self.config.table.strangers_per_minute, PROBES_MAX as u32)); // 32
         match (stranger, probes.silent_at) {
@@ -125,13 +129,17 @@ impl Node {
             return self.table.wait(info, self.now.monotonic);
         } else if self.probes.strangers.contains(&peer.id)
             || self.probes.line.contains(peer)
+            || self.probes.connected.contains(peer)
             || self.is_asking(peer)
         {
             return;
-        } else if let Some(dropped) = self.probes.line.push(self.group_of(&info), info.clone()) {
-            self.emit(Event::PeerRejected { peer: dropped.peer, reason: Rejection::ProbesFull });
-            return self.send_probes();
         } else {
+            let group = self.group_of(&info);
+            let is_connected = self.links.get(&peer.id).is_some();
+            let line = if is_connected { &mut self.probes.connected } else { &mut self.probes.line };
+            if let Some(dropped) = line.push(group, info) {
+                self.emit(Event::PeerRejected { peer: dropped.peer, reason: Rejection::ProbesFull });
+            }
             return self.send_probes();
         };
         self.emit(Event::PeerRejected { peer: info.peer, reason });
@@ -151,6 +159,7 @@ impl Node {
         {
             self.probes.again.insert(peer.id, self.now.monotonic + PROBE_AGAIN);
         }
+        self.lost_probe_ended(peer, answered);
         self.send_probes();
     }
 
@@ -168,15 +177,15 @@ impl Node {
     }
 
     fn send_probes(&mut self) {
-        let (now, rate) = (self.now.monotonic, self.config.table.strangers_per_minute);
         while self.probes.strangers.len() < PROBES_MAX
-            && self.probes.line.len > 0
-            && self.probes.strangers_pace.next(rate, PROBES_MAX as u32) <= now
-            && let Some(info) = self.probes.line.pop()
+            && let Some((info, paced)) = self.next_stranger()
         {
             let reason = match self.table.prospect(&info.peer, || self.group_of(&info)) {
                 Admission::Room => {
-                    self.probes.strangers_pace.take(now, rate, PROBES_MAX as u32); // 32
+                    if paced {
+                        let (now, rate) = (self.now.monotonic, self.config.table.strangers_per_minute);
+                        self.probes.strangers_pace.take(now, rate, PROBES_MAX as u32); // 32
+                    }
                     self.probes.strangers.insert(info.peer.id);
                     self.probe(info);
                     continue;
@@ -187,6 +196,17 @@ impl Node {
             };
             self.emit(Event::PeerRejected { peer: info.peer, reason });
         }
+    }
+
+    /// Whose turn it is: those who are connected first, then one to dial if the rate allows it; and whether the rate counts it.
+    fn next_stranger(&mut self) -> Option<(PeerInfo, bool)> {
+        if let Some(info) = self.probes.connected.pop() {
+            return Some((info, false));
+        }
+        let rate = self.config.table.strangers_per_minute;
+        let may = self.probes.strangers_pace.next(rate, PROBES_MAX as u32) <= self.now.monotonic; // 32
+        let info = if may { self.probes.line.pop() } else { None };
+        Some((info?, true))
     }
 
     /// Asks the table peer that was silent for longest, if it was so for long, and sets when to look again. One at a time, as
@@ -249,8 +269,11 @@ impl Node {
         self.probes.silent.contains(id) || self.probes.again.contains_key(id)
     }
 
-    /// Asks a peer for its own id.
+    /// Asks a peer for its own id; one that is a neighbour already for ours, since it costs the same.
     pub(super) fn probe(&mut self, info: PeerInfo) {
+        if self.table.contains(&info.peer) && self.table.is_near(&info.peer.key) {
+            return self.ask_neighbour(info);
+        }
         let key = Bytes::copy_from_slice(info.peer.id.as_bytes());
         self.send_probe(info, Request::FindNode { key });
     }

@@ -39,8 +39,13 @@ pub enum Purpose {
 
 #[derive(Clone, Copy, Debug)]
 enum Owner {
-    Operation { serial: Serial, tag: Tag },
+    Operation {
+        serial: Serial,
+        tag: Tag,
+    },
     Probe,
+    /// A neighbour, who is asked for our own id.
+    Neighbour,
 }
 
 impl Node {
@@ -60,10 +65,15 @@ impl Node {
         self.send(Owner::Probe, to, message, timeout);
     }
 
+    pub(super) fn send_to_neighbour(&mut self, to: PeerInfo, message: Request) {
+        let timeout = self.config.lookup.request_timeout;
+        self.send(Owner::Neighbour, to, message, timeout);
+    }
+
     /// On whose account a request is; `None` once it is no longer in flight. Simulators and meters charge by it.
     pub fn purpose(&self, request: RequestId) -> Option<Purpose> {
         Some(match self.requests.get(&request)?.owner {
-            Owner::Probe => Purpose::Probe,
+            Owner::Probe | Owner::Neighbour => Purpose::Probe,
             Owner::Operation { serial, .. } => match self.running.get(&serial)?.as_ref() {
                 Running { user: Some(id), .. } => Purpose::Operation(*id),
                 Running { machine: Machine::Correction(_), .. } => Purpose::Correction,
@@ -122,6 +132,10 @@ impl Node {
                 self.drive(serial, |machine, cx| machine.answered(cx, &peer, tag, response));
             }
             Owner::Probe => self.probe_ended(&peer, true),
+            Owner::Neighbour => {
+                self.consider_named(response.closer());
+                self.probe_ended(&peer, true);
+            }
         }
         Ok(())
     }
@@ -159,6 +173,9 @@ impl Node {
         if says_something(response) || names_itself || is_small {
             let usable = self.usable(&to.addrs);
             self.admit(PeerInfo::new(to.peer, usable), rtt, helps);
+            if matches!(owner, Owner::Probe) && self.table.contains(&peer) {
+                self.newcomer_entered(&peer);
+            }
         } else {
             self.emit(Event::PeerRejected { peer, reason: Rejection::NotUseful });
         }
@@ -206,7 +223,7 @@ impl Node {
                 }
                 self.drive(serial, |machine, cx| machine.failed(cx, &peer, tag, failure));
             }
-            Owner::Probe => self.probe_ended(&peer, false),
+            Owner::Probe | Owner::Neighbour => self.probe_ended(&peer, false),
         }
         Ok(())
     }

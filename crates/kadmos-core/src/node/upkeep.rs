@@ -7,32 +7,27 @@ use super::{Node, Serial};
 use crate::bootstrap::{Bootstrap, Buckets, Refresh};
 use crate::event::Event;
 use crate::key::Key;
-use crate::limits::{
-    NEIGHBOURS_SETTLE, NEW_NEIGHBOURS_MIN, REFRESH_PREFIX_MAX, REJOIN_INTERVAL, REJOIN_SOON,
-};
+use crate::limits::{REFRESH_PREFIX_MAX, REJOIN_INTERVAL, REJOIN_SOON, YOUNG_REFRESH};
 use crate::machine::Machine;
 use crate::operation::{OperationKind, OperationOptions};
-use crate::peer::Peer;
 use crate::time::Timestamp;
 
 /// When what is next due. Nothing runs before the node's first input has told the time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Upkeep {
     refresh_at: Option<Timestamp>,
+    /// From the next refresh to the one after it: shorter while the node is young.
+    refresh_after: Duration,
     rejoin_at: Option<Timestamp>,
     /// The refresh or join of our own that is under way; one at a time.
     running: Option<Serial>,
-    /// Newcomers among the k nearest since the last lookup of our own id began.
-    new_neighbours: usize,
-    /// When our own id is looked up on their account.
-    own_at: Option<Timestamp>,
     /// When a lookup towards each bucket last ended.
     refreshed: Vec<Option<Timestamp>>,
 }
 
 impl Upkeep {
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
-        [self.refresh_at, self.rejoin_at, self.own_at].into_iter().flatten().min()
+        [self.refresh_at, self.rejoin_at].into_iter().flatten().min()
     }
 
     /// Somebody else has just begun to join again.
@@ -44,7 +39,9 @@ impl Upkeep {
 impl Node {
     pub(super) fn start_upkeep_clock(&mut self) {
         if self.upkeep.refresh_at.is_none() {
-            self.upkeep.refresh_at = Some(self.now.monotonic + self.config.table.refresh_interval);
+            let first = self.config.table.refresh_interval / YOUNG_REFRESH;
+            self.upkeep.refresh_after = first;
+            self.upkeep.refresh_at = Some(self.now.monotonic + first);
             self.upkeep.rejoin_at = Some(self.now.monotonic + REJOIN_INTERVAL);
             self.checkup.start_clock(self.now.monotonic + self.config.health.interval);
         }
@@ -62,18 +59,18 @@ impl Node {
                 }
             }
         }
-        if self.upkeep.own_at.is_some_and(|at| at <= now) {
-            self.upkeep.own_at = self.upkeep.running.map(|_| now + self.neighbours_settle());
-            if self.upkeep.running.is_none() {
-                let buckets = Buckets::Only(self.edge_bucket().into_iter().collect());
-                self.launch_upkeep(Machine::Refresh(Refresh::new(buckets)));
-            }
-        }
         if self.upkeep.refresh_at.is_some_and(|at| at <= now) {
-            self.upkeep.refresh_at = Some(now + self.config.table.refresh_interval);
+            let interval = self.config.table.refresh_interval;
+            let is_young = self.upkeep.refresh_after < interval;
+            self.upkeep.refresh_after = (2 * self.upkeep.refresh_after).min(interval);
+            self.upkeep.refresh_at = Some(now + self.upkeep.refresh_after);
             if self.upkeep.running.is_none() && !self.table.view().is_empty() {
                 let is_small = self.table.view().len() < self.config.lookup.k.get();
-                let buckets = if is_small { Buckets::All } else { Buckets::Only(self.stale_buckets()) };
+                let buckets = match is_small {
+                    true => Buckets::All,
+                    false if is_young => Buckets::Only(self.edge_bucket().into_iter().collect()),
+                    false => Buckets::Only(self.stale_buckets()),
+                };
                 self.launch_upkeep(Machine::Refresh(Refresh::new(buckets)));
             }
         }
@@ -84,42 +81,27 @@ impl Node {
         self.upkeep.refresh_at = Some(self.now.monotonic);
     }
 
+    /// As [`Node::refresh_soon`], and every bucket, whenever it was looked at last.
+    pub(super) fn refresh_all_soon(&mut self) {
+        self.upkeep.refreshed.clear();
+        self.upkeep.refresh_after = self.config.table.refresh_interval;
+        self.refresh_soon();
+    }
+
     /// Everybody may have gone out of reach, and others may be near now: who is still there is seen the stalest first, and
     /// every bucket is refreshed.
     pub(super) fn network_changed(&mut self) {
         self.table.suspect_all();
-        self.upkeep.refreshed.clear();
-        self.refresh_soon();
+        self.refresh_all_soon();
         self.probe_silent_soon();
         self.check_outage_soon();
-    }
-
-    /// How long newcomers near us are waited for.
-    fn neighbours_settle(&self) -> Duration {
-        self.config.table.refresh_interval / NEIGHBOURS_SETTLE
     }
 
     /// The bucket that the last of the k nearest is in. The answers to our own id are full of nearer peers, dead ones among
     /// them, and name the last ones seldom.
     fn edge_bucket(&self) -> Option<u16> {
-        let view = self.table.view();
-        let nearest = view.closest(&view.local().peer.key, self.config.lookup.k.get());
-        let prefix_len = self.table.prefix_len(&nearest.last()?.peer.key);
+        let prefix_len = self.table.edge(self.config.lookup.k.get());
         (prefix_len <= REFRESH_PREFIX_MAX).then_some(prefix_len)
-    }
-
-    /// Several new peers near us may know more of their kind: after a partition, or when a network is young, each lookup
-    /// of our own id finds those who found each other since the one before. A single one has asked us, and is told.
-    pub(super) fn neighbour_admitted(&mut self, peer: &Peer) {
-        let view = self.table.view();
-        let k = self.config.lookup.k.get();
-        if !view.closest(&view.local().peer.key, k).iter().any(|near| near.peer == *peer) {
-            return;
-        }
-        self.upkeep.new_neighbours += 1;
-        if self.upkeep.new_neighbours >= NEW_NEIGHBOURS_MIN && self.upkeep.own_at.is_none() {
-            self.upkeep.own_at = Some(self.now.monotonic + self.neighbours_settle());
-        }
     }
 
     /// Joins again soon when the table has become small; each peer that leaves brings that forward once.
@@ -157,8 +139,6 @@ impl Node {
         let kind = OperationKind::Bootstrap;
         // A refresh that outlives its interval would only delay the next.
         let deadline = self.config.table.refresh_interval;
-        // Each begins with our own id, so whoever is found from now on was not known to it.
-        (self.upkeep.new_neighbours, self.upkeep.own_at) = (0, None);
         let serial = self.launch(machine, kind, None, OperationOptions::default(), deadline);
         if self.running.contains_key(&serial) {
             self.upkeep.running = Some(serial);

@@ -194,7 +194,7 @@ impl Table {
     }
 
     /// Whether a peer with `key` would be among the k nearest to us. Cost: a pass over its bucket.
-    fn is_near(&self, key: &Key) -> bool {
+    pub(crate) fn is_near(&self, key: &Key) -> bool {
         let index = usize::from(self.prefix_len(key));
         let deeper: usize = self.view.buckets.iter().skip(index + 1).map(|bucket| bucket.len()).sum();
         let count = self.config.neighbours;

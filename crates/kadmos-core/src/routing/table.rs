@@ -207,6 +207,16 @@ impl Table {
         self.view.local.peer.key.common_prefix_len(key)
     }
 
+    /// The bucket that the last of the `count` nearest to us is in; 0 if there are fewer. Cost: O(buckets).
+    pub fn edge(&self, count: usize) -> u16 {
+        let mut there = 0;
+        let edge = self.view.buckets.iter().rposition(|bucket| {
+            there += bucket.len();
+            there >= count
+        });
+        edge.unwrap_or(0) as u16 // at most 255
+    }
+
     /// Sets the addresses at which others reach the local node; returns whether they changed.
     pub fn set_local_addrs(&mut self, addrs: AddrList) -> bool {
         self.view.set_local_addrs(addrs)

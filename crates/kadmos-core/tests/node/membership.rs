@@ -5,11 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use kadmos_core::error::{BootstrapError, RequestFailure};
 use kadmos_core::event::{Eviction, Rejection};
-use kadmos_core::limits::{PROBES_MAX, PROBES_WAITING_MAX};
+use kadmos_core::limits::{
+    LOST_ASKED_EVERY, NEIGHBOUR_ASKED_AFTER, NEIGHBOURS_HOLD_MAX, PROBES_MAX, PROBES_WAITING_MAX,
+};
 use kadmos_core::message::{Request, Response};
 use kadmos_core::operation::SourceKind;
 use kadmos_core::{
-    AddrList, AddressPolicy, Config, Event, Input, Mode, Operation, Outcome, PeerFilter, PeerInfo,
+    AddrList, AddressPolicy, Config, Event, Input, Mode, Operation, Outcome, PeerFilter, PeerInfo, Purpose,
 };
 
 use crate::rig::{Rig, Sent, nearest, peer, private};
@@ -146,7 +148,11 @@ fn joining_goes_through_the_bootstrap_peers_and_fills_the_buckets() {
     }
     let buckets: Vec<_> = rig.node.table().view().buckets().map(|(_, bucket)| bucket.len()).collect();
     assert!(buckets[0] == 20 && buckets[1] == 20 && buckets[2] == 20, "{buckets:?}");
-    assert!(report.buckets >= buckets.len());
+    assert_eq!(
+        report.buckets,
+        usize::from(rig.node.table().edge(20)) + 1,
+        "deeper ones are the own lookup's"
+    );
 }
 
 #[test]
@@ -250,15 +256,20 @@ fn refreshed(rig: &Rig) -> Vec<u16> {
 fn stale_buckets_are_refreshed_in_time() {
     let mut config = private();
     config.health.recovery = false; // 40 of 400 is a small table, which health would do something about
+    config.table.probe_unproven_after = Duration::from_secs(3_600); // nor is it about those who are silent
     let mut rig = Rig::with_peers(config, 40);
-    look_around(&mut rig);
+    rig.start(Operation::Bootstrap);
+    rig.answer_all(400);
+    rig.advance(NEIGHBOURS_HOLD_MAX);
+    rig.answer_all(400);
+    rig.updates.clear();
     for info in nearest(400, peer(u32::MAX).peer.id.as_bytes(), 20) {
         assert!(contains(&rig, &info), "the own neighbourhood is complete");
     }
     rig.events.clear();
-    rig.advance(Duration::from_secs(599 - 480));
+    rig.advance(Duration::from_secs(585));
     assert!(rig.sent.is_empty());
-    rig.advance(Duration::from_secs(1));
+    rig.advance(Duration::from_secs(15));
     rig.answer_all(400);
     let mut buckets = refreshed(&rig);
     buckets.sort_unstable();
@@ -266,8 +277,6 @@ fn stale_buckets_are_refreshed_in_time() {
     let around = |prefix_len: usize| peers[prefix_len..].iter().sum::<usize>() < 20;
     let outside = (0..peers.len()).take_while(|prefix_len| !around(*prefix_len)).count() as u16;
     assert!(outside >= 3, "{peers:?}");
-    // The edge of the neighbourhood was looked at when it was last found to have changed.
-    buckets.retain(|prefix_len| *prefix_len < outside);
     assert_eq!(buckets, (0..outside).collect::<Vec<_>>());
     assert!(rig.updates.is_empty(), "upkeep is nobody's operation");
     assert_eq!(rig.node.running_operations(), 0);
@@ -281,38 +290,93 @@ fn a_table_that_has_become_small_is_filled_through_the_bootstrap_peers() {
     assert_eq!(rig.sent.front().map(|sent| sent.to.clone()), Some(peer(50)));
     rig.answer_all(400);
     assert!(rig.node.table().view().len() > 40);
-    look_around(&mut rig);
     rig.advance(Duration::from_secs(119));
     assert!(rig.sent.is_empty());
 }
 
-/// Lets the node look around until nobody new is near, eight minutes at most.
-fn look_around(rig: &mut Rig) {
-    for _ in 0..4 {
-        rig.advance(Duration::from_secs(120));
-        rig.answer_all(400);
-    }
+#[test]
+fn a_new_neighbour_is_asked_who_else_is_near_and_those_it_names_are_probed() {
+    let mut rig = Rig::with_peers(private(), 40);
+    let own_id = peer(u32::MAX).peer.id;
+    let near = nearest(4_000, own_id.as_bytes(), 60);
+    let mut strangers = near.iter().filter(|info| !contains(&rig, info)).cloned();
+    let (newcomer, friend, dead) = (strangers.next(), strangers.next(), strangers.next());
+    let [newcomer, friend, dead] = [newcomer, friend, dead].map(|info| info.expect("many"));
+    let far = nearest(4_000, own_id.as_bytes(), 4_000).pop().expect("many");
+    rig.input(identified(&newcomer, true));
+    let probe = rig.sent.pop_front().expect("a probe");
+    rig.answer(&probe, Response::FindNode { closer: vec![newcomer.clone()] });
+    rig.advance(NEIGHBOUR_ASKED_AFTER);
+    let question = rig.sent.pop_front().expect("a question");
+    let own = Request::FindNode { key: Bytes::copy_from_slice(own_id.as_bytes()) };
+    assert_eq!((&question.to, &question.message), (&newcomer, &own));
+    let named = vec![friend.clone(), dead.clone(), far, newcomer.clone()];
+    rig.answer(&question, Response::FindNode { closer: named });
+    let probes: Vec<_> = rig.sent.drain(..).collect();
+    assert_eq!(probes.iter().map(|sent| &sent.to).collect::<Vec<_>>(), [&friend, &dead], "the near, the new");
+    rig.answer(&probes[0], Response::FindNode { closer: vec![friend.clone()] });
+    rig.fail(&probes[1], RequestFailure::TimedOut);
+    rig.advance(NEIGHBOUR_ASKED_AFTER);
+    let question = rig.sent.pop_front().expect("the friend is a neighbour, too");
+    assert_eq!((&question.to, &question.message), (&friend, &own));
+    rig.answer(&question, Response::FindNode { closer: vec![dead.clone(), newcomer] });
+    assert!(rig.sent.is_empty(), "who has just not answered is not asked because it is named again");
 }
 
 #[test]
-fn several_new_neighbours_make_the_node_look_around_and_one_does_not() {
-    let mut rig = Rig::with_peers(private(), 40);
-    look_around(&mut rig);
-    rig.advance(Duration::from_secs(60));
-    assert!(rig.sent.is_empty());
-    let own_id = Bytes::copy_from_slice(peer(u32::MAX).peer.id.as_bytes());
-    let newcomers = nearest(4_000, &own_id, 60).into_iter().filter(|info| !contains(&rig, info));
-    let newcomers: Vec<_> = newcomers.take(2).collect();
-    for (newcomer, looks) in newcomers.iter().zip([false, true]) {
-        rig.input(identified(newcomer, true));
-        let probe = rig.sent.pop_front().expect("a probe");
-        rig.answer(&probe, Response::FindNode { closer: vec![newcomer.clone()] });
-        assert!(contains(&rig, newcomer));
-        rig.sent.clear();
-        rig.advance(Duration::from_millis(if looks { 120_000 } else { 100 }));
-        let own = rig.sent.iter().any(|sent| sent.message == Request::FindNode { key: own_id.clone() });
-        assert_eq!(own, looks);
+fn those_who_are_connected_are_probed_before_any_that_must_be_dialled() {
+    let mut rig = Rig::new(private());
+    for n in 0..200 {
+        rig.input(Input::AddPeer(peer(n)));
     }
+    assert_eq!(rig.sent.len(), PROBES_MAX);
+    for n in 200..203 {
+        rig.input(Input::Connected { peer: peer(n).peer.id, remote: Some([10, 0, 0, 1].into()) });
+        rig.input(identified(&peer(n), true));
+    }
+    let asked: Vec<_> = rig.sent.drain(..).collect();
+    for probe in &asked[..3] {
+        rig.answer(probe, Response::FindNode { closer: vec![probe.to.clone()] });
+    }
+    // The rate for dials is used up; it is none for those who are here.
+    let next: Vec<_> = rig.sent.iter().map(|sent| sent.to.clone()).collect();
+    assert_eq!(next, [peer(200), peer(201), peer(202)]);
+}
+
+#[test]
+fn a_peer_that_was_lost_is_asked_again_and_who_comes_back_brings_the_others() {
+    let mut config = private();
+    config.health.recovery = false; // the subject is who asks when nobody else does
+    let mut rig = Rig::with_peers(config, 40);
+    let gone: Vec<_> = table_of(&rig).into_iter().take(8).collect();
+    for _ in 0..2 {
+        // Table peers that fail twice, while others answer, leave.
+        for info in &gone {
+            rig.start(Operation::FindPeer { id: info.peer.id });
+            while let Some(sent) = rig.sent.pop_front() {
+                match gone.contains(&sent.to) {
+                    true => rig.fail(&sent, RequestFailure::Unreachable),
+                    false => rig.answer(&sent, Response::FindNode { closer: vec![] }),
+                }
+            }
+        }
+    }
+    assert!(gone.iter().all(|info| !contains(&rig, info)), "they left");
+    // One is asked a minute, of those in turn by chance, and is still away.
+    rig.advance(LOST_ASKED_EVERY);
+    let asked: Vec<_> = rig.sent.drain(..).filter(|sent| gone.contains(&sent.to)).collect();
+    assert_eq!(asked.len(), 1);
+    rig.fail(&asked[0], RequestFailure::Unreachable);
+    assert!(!rig.sent.iter().any(|sent| gone.contains(&sent.to)));
+    // Now all are back: one tells, and the others follow at once.
+    rig.advance(LOST_ASKED_EVERY);
+    let mut back = 0;
+    while let Some(sent) = rig.sent.pop_front() {
+        back += usize::from(gone.contains(&sent.to));
+        rig.answer(&sent, Response::FindNode { closer: vec![sent.to.clone()] });
+    }
+    assert_eq!(back, gone.len());
+    assert!(gone.iter().all(|info| contains(&rig, info)));
 }
 
 fn table_of(rig: &Rig) -> Vec<PeerInfo> {
@@ -387,22 +451,23 @@ fn silent_peers_are_asked_one_by_one_the_stalest_first() {
         rig.input(Input::AddPeer(peer(n)));
         rig.answer_all(10);
     }
-    rig.sent.clear();
+    rig.let_neighbours_tell();
+    let mut stalest = table_of(&rig);
+    stalest.sort_by_key(|info| rig.node.table().standing(&info.peer).expect("in the table").last_answer());
     rig.input(Input::NetworkChanged);
     rig.input(Input::Timeout);
     let mut asked = Vec::new();
     for _ in 0..30 {
         let probes: Vec<_> = rig.sent.drain(..).collect();
         for sent in probes {
-            let Request::FindNode { key } = &sent.message else { continue };
-            if key == sent.to.peer.id.as_bytes() && sent.to.peer.id != peer(u32::MAX).peer.id {
+            if rig.node.purpose(sent.id) == Some(Purpose::Probe) {
                 asked.push(sent.to.clone());
                 rig.answer(&sent, Response::FindNode { closer: vec![sent.to.clone()] });
             }
         }
         rig.advance(Duration::from_secs(1));
     }
-    assert_eq!(asked, (0..10).map(peer).collect::<Vec<_>>(), "each once");
+    assert_eq!((asked.len(), &asked), (10, &stalest), "each once");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kadmos_core::error::RequestFailure;
+use kadmos_core::limits::NEIGHBOUR_ASKED_AFTER;
 use kadmos_core::message::{Record, Request, Response};
 use kadmos_core::operation::{Cost, OperationOptions};
 use kadmos_core::record::{InvalidRecord, StoreReply, StoreRequest};
@@ -104,8 +105,17 @@ impl Rig {
                 rig.advance(ROUND_TRIP);
             }
         }
+        rig.let_neighbours_tell();
         rig.events.clear();
         rig
+    }
+
+    /// Lets the node ask those who are new and near whom they know, and has each name itself only.
+    pub(crate) fn let_neighbours_tell(&mut self) {
+        self.advance(NEIGHBOUR_ASKED_AFTER);
+        while let Some(sent) = self.sent.pop_front() {
+            self.answer(&sent, Response::FindNode { closer: vec![sent.to.clone()] });
+        }
     }
 
     pub(crate) fn input(&mut self, input: Input) {

@@ -66,6 +66,8 @@ struct Round {
     whole_percent: f64,
     /// Peers in an average table then.
     table: f64,
+    /// Connections that were open then, of all nodes together.
+    connections: usize,
     /// Processor seconds of this process meanwhile.
     processor_seconds: f64,
     /// Load average before the round.
@@ -140,6 +142,7 @@ async fn measure_one(arguments: &Arguments, kind: Kind, view: View) -> Result<Ro
 
     let process = std::process::id();
     let processor = machine::processor_time(process)?;
+    let files = machine::open_files()?;
     let began = Instant::now();
     for member in members.iter() {
         member.join(&through);
@@ -150,6 +153,8 @@ async fn measure_one(arguments: &Arguments, kind: Kind, view: View) -> Result<Ro
     let (judgement, took) =
         tokio::task::spawn_blocking(move || watch(&judged, &closest, began, limit, view)).await?;
     let processor = machine::processor_time(process)?.saturating_sub(processor);
+    // Both ends of each are ours.
+    let connections = machine::open_files()?.saturating_sub(files) / 2;
 
     let members = Arc::into_inner(members).expect("the judge has ended and dropped its clone");
     join_all(members.into_iter().chain(entries).map(Member::stop)).await;
@@ -161,6 +166,7 @@ async fn measure_one(arguments: &Arguments, kind: Kind, view: View) -> Result<Ro
         },
         whole_percent: judgement.whole_percent(),
         table: judgement.table,
+        connections,
         processor_seconds: processor.as_secs_f64(),
         load,
     })

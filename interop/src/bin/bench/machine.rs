@@ -40,6 +40,11 @@ pub(crate) fn raise_file_limit() -> u64 {
     .unwrap_or(u64::MAX)
 }
 
+/// Files that this process has open, sockets among them.
+pub(crate) fn open_files() -> io::Result<usize> {
+    Ok(fs::read_dir("/proc/self/fd")?.count())
+}
+
 fn invalid(path: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{path} is not as the kernel documents it"))
 }
@@ -61,5 +66,8 @@ mod tests {
         assert!(load().unwrap() >= 0.0);
         processor_time(std::process::id()).unwrap();
         assert!(raise_file_limit() > 0);
+        let before = open_files().unwrap();
+        let file = fs::File::open("/proc/self/stat").unwrap();
+        assert!(before > 0 && file.metadata().is_ok());
     }
 }
