@@ -61,10 +61,11 @@ impl Node {
         }
         if self.upkeep.refresh_at.is_some_and(|at| at <= now) {
             let interval = self.config.table.refresh_interval;
-            let is_young = self.upkeep.refresh_after < interval;
+            let is_young = 2 * self.upkeep.refresh_after < interval;
             self.upkeep.refresh_after = (2 * self.upkeep.refresh_after).min(interval);
             self.upkeep.refresh_at = Some(now + self.upkeep.refresh_after);
-            if self.upkeep.running.is_none() && !self.table.view().is_empty() {
+            // While we are cut off nobody would answer; when that is over, there is a refresh.
+            if self.upkeep.running.is_none() && !self.is_cut_off() && !self.table.view().is_empty() {
                 let is_small = self.table.view().len() < self.config.lookup.k.get();
                 let buckets = match is_small {
                     true => Buckets::All,

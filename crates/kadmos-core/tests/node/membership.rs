@@ -1,5 +1,6 @@
 //! Who enters the table, who stays, and how a node joins.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -266,10 +267,19 @@ fn stale_buckets_are_refreshed_in_time() {
     for info in nearest(400, peer(u32::MAX).peer.id.as_bytes(), 20) {
         assert!(contains(&rig, &info), "the own neighbourhood is complete");
     }
+    // While it is young, it looks near itself only: after two minutes, and after four more.
+    for [pause, rest] in [[115, 5], [235, 5]] {
+        rig.events.clear();
+        rig.advance(Duration::from_secs(pause));
+        assert!(rig.sent.is_empty());
+        rig.advance(Duration::from_secs(rest));
+        rig.answer_all(400);
+        assert_eq!(refreshed(&rig), [rig.node.table().edge(20)]);
+    }
     rig.events.clear();
-    rig.advance(Duration::from_secs(585));
+    rig.advance(Duration::from_secs(470));
     assert!(rig.sent.is_empty());
-    rig.advance(Duration::from_secs(15));
+    rig.advance(Duration::from_secs(10));
     rig.answer_all(400);
     let mut buckets = refreshed(&rig);
     buckets.sort_unstable();
@@ -370,12 +380,12 @@ fn a_peer_that_was_lost_is_asked_again_and_who_comes_back_brings_the_others() {
     assert!(!rig.sent.iter().any(|sent| gone.contains(&sent.to)));
     // Now all are back: one tells, and the others follow at once.
     rig.advance(LOST_ASKED_EVERY);
-    let mut back = 0;
+    let mut back = BTreeSet::new();
     while let Some(sent) = rig.sent.pop_front() {
-        back += usize::from(gone.contains(&sent.to));
+        back.extend(gone.contains(&sent.to).then_some(sent.to.peer.id));
         rig.answer(&sent, Response::FindNode { closer: vec![sent.to.clone()] });
     }
-    assert_eq!(back, gone.len());
+    assert_eq!(back.len(), gone.len());
     assert!(gone.iter().all(|info| contains(&rig, info)));
 }
 
@@ -412,7 +422,17 @@ fn when_nobody_answers_it_is_us_and_nobody_leaves() {
     let over = rig.events.iter().filter(|event| matches!(event, Event::OutageOver { .. }));
     assert_eq!(over.count(), 1);
     rig.answer_all(40);
-    for info in &before {
+    let evicted = rig.events.iter().filter_map(|event| match event {
+        Event::PeerEvicted { peer, reason } => Some((peer, *reason)),
+        _ => None,
+    });
+    let evicted: Vec<_> = evicted.collect();
+    // Who is of more use may take somebody's place in the refresh that follows.
+    assert!(
+        evicted.iter().all(|(_, reason)| *reason == Eviction::Replaced) && evicted.len() <= 2,
+        "{evicted:?}"
+    );
+    for info in before.iter().filter(|info| evicted.iter().all(|(gone, _)| **gone != info.peer)) {
         let standing = rig.node.table().standing(&info.peer).expect("still there");
         assert_eq!(standing.failures(), 0, "all is forgiven");
     }
