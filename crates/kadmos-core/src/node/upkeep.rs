@@ -39,7 +39,9 @@ impl Upkeep {
 impl Node {
     pub(super) fn start_upkeep_clock(&mut self) {
         if self.upkeep.refresh_at.is_none() {
-            let first = self.config.table.refresh_interval / YOUNG_REFRESH;
+            let interval = self.config.table.refresh_interval;
+            // With a table from before, a node is not young.
+            let first = if self.table.view().is_empty() { interval / YOUNG_REFRESH } else { interval };
             self.upkeep.refresh_after = first;
             self.upkeep.refresh_at = Some(self.now.monotonic + first);
             self.upkeep.rejoin_at = Some(self.now.monotonic + REJOIN_INTERVAL);
