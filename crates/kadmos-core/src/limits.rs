@@ -196,10 +196,6 @@ pub const NEIGHBOUR_ASKED_AFTER: Duration = Duration::from_millis(500);
 /// New neighbours in line for that: k, and as many again that push each other out within the moment.
 pub const NEIGHBOURS_TO_ASK_MAX: usize = 40;
 
-/// Strangers remembered that did not answer a probe. Neighbours name some 20 others, a third of them dead; 256 are known of
-/// a neighbourhood of which nine in ten are.
-pub const FAILED_STRANGERS_MAX: usize = 256;
-
 /// A node that joins waits so long, at most, for neighbours who join with it before it looks for peers elsewhere. It waits only
 /// while they come.
 pub const NEIGHBOURS_HOLD_MAX: Duration = Duration::from_secs(3);

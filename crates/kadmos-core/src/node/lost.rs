@@ -80,6 +80,7 @@ impl Node {
         self.lost.back_in_a_row += 1;
         if self.lost.back_in_a_row == LOST_BACK_IN_A_ROW {
             // A part of the network is back, and knows of us as little as we know of it.
+            self.failures.clear();
             self.refresh_all_soon();
         }
         self.ask_lost();

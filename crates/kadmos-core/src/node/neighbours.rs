@@ -4,19 +4,19 @@
 //! So nodes that join together, or meet after a partition, find each other as fast as answers travel, without a lookup of
 //! their own id for each newcomer; the same idea as T-Man (Jelasity and Babaoglu, 2005).
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 
 use bytes::Bytes;
 
 use super::Node;
-use crate::limits::{FAILED_STRANGERS_MAX, NEIGHBOUR_ASKED_AFTER, NEIGHBOURS_TO_ASK_MAX};
+use crate::limits::{NEIGHBOUR_ASKED_AFTER, NEIGHBOURS_TO_ASK_MAX};
 use crate::machine::Machine;
 use crate::message::Request;
 use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::routing::Admission;
 use crate::time::Timestamp;
 
-/// Neighbours to be asked, and strangers not worth a probe.
+/// Neighbours to be asked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Neighbours {
     /// Who has entered since the last were asked.
@@ -24,9 +24,6 @@ pub(super) struct Neighbours {
     ask_at: Option<Timestamp>,
     /// When the last of them will have told, and those whom it names have answered.
     settle_at: Option<Timestamp>,
-    /// Strangers that did not answer a probe, and peers that left because they failed, until when they are not probed because
-    /// somebody names them. One that connects to us is.
-    failed: BTreeMap<PeerId, Timestamp>,
 }
 
 impl Neighbours {
@@ -89,27 +86,9 @@ impl Node {
     pub(super) fn consider_named(&mut self, named: &[PeerInfo]) {
         for info in named {
             let is_news = self.table.admission(&info.peer) != Admission::Present;
-            if is_news && self.table.is_near(&info.peer.key) && !self.failed_of_late(&info.peer) {
+            if is_news && self.table.is_near(&info.peer.key) {
                 self.consider(info.clone());
             }
         }
-    }
-
-    /// A peer that is in no table, or no longer, did not answer.
-    pub(super) fn stranger_failed(&mut self, peer: &Peer) {
-        let now = self.now.monotonic;
-        let failed = &mut self.neighbours.failed;
-        if failed.len() >= FAILED_STRANGERS_MAX {
-            failed.retain(|_, until| *until > now);
-        }
-        if failed.len() >= FAILED_STRANGERS_MAX {
-            let soonest = failed.iter().min_by_key(|(_, until)| **until).map(|(id, _)| *id);
-            soonest.map(|id| failed.remove(&id));
-        }
-        failed.insert(peer.id, now + self.config.table.refresh_interval);
-    }
-
-    fn failed_of_late(&self, peer: &Peer) -> bool {
-        self.neighbours.failed.get(&peer.id).is_some_and(|until| *until > self.now.monotonic)
     }
 }
