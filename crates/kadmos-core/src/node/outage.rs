@@ -152,7 +152,9 @@ impl Node {
     pub(super) fn count_failure(&mut self, peer: &Peer) {
         let info = self.table.view().get_peer(peer).cloned();
         if self.table.failed(peer).is_some() {
-            info.map(|info| self.peer_lost(info));
+            if let Some(info) = info {
+                self.peer_lost(info);
+            }
             self.left(peer.clone(), Eviction::Failed);
         }
     }
