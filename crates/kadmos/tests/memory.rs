@@ -31,6 +31,12 @@ async fn a_restarted_node_is_back_from_memory() {
     let (source, source_addr) = first().await;
     far.add_bootstrap_peers([source_addr.clone().try_into().unwrap()]).await.unwrap();
     bounded(far.bootstrap()).await.unwrap();
+    bounded(async {
+        while source.table().await.unwrap().is_empty() {
+            tokio::task::yield_now().await; // the source asks who has come before it names it
+        }
+    })
+    .await;
 
     let near = builder().bootstrap(source_addr).memory(&path).start().await.unwrap();
     bounded(near.bootstrap()).await.unwrap();

@@ -200,7 +200,10 @@ impl Node {
             Input::SourceLookupBegan(kind) => self.source_lookup_began(kind),
             Input::SourceLookupEnded(kind) => self.source_lookup_ended(kind),
             Input::Remember(memory) => self.remember(*memory),
-            Input::AddPeer(info) => self.consider(info),
+            Input::AddPeer(info) => {
+                self.failures.forget(&info.peer.id); // the caller may know better, or another address
+                self.consider(info);
+            }
             Input::InsertPeer(info) => self.insert_peer(info),
             Input::RemovePeer(id) => self.evict(&Peer::new(id), Eviction::Removed),
             Input::SetMode(mode) => self.set_mode(mode),

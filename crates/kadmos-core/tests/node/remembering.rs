@@ -156,31 +156,38 @@ fn a_remembered_size_serves_until_a_better_one_is_there() {
     assert!(rig.events.iter().any(|event| matches!(event, Event::NetworkSizeEstimated { .. })));
 }
 
-/// Goal: who failed a probe is not probed again for half an hour, over a restart, unless it connects.
+/// Goal: who failed a probe is not probed again for half an hour, over a restart, unless it connects or the caller
+/// names it.
 #[test]
 fn failures_are_remembered() {
     let mut rig = Rig::new(private());
     rig.input(Input::AddPeer(peer(3)));
     let probe = rig.sent.pop_front().expect("a stranger is probed");
     rig.fail(&probe, RequestFailure::TimedOut);
-    rig.input(Input::AddPeer(peer(3)));
+    let heard_of = || Input::Identified { peer: peer(3).peer.id, serves: true, addrs: peer(3).addrs };
+    rig.input(heard_of());
     assert!(rig.sent.is_empty(), "not again so soon");
 
     let kept = Memory::decode(&rig.node.memory(rig.now).encode()).expect("written by us");
     assert_eq!(kept.failed.len(), 1);
     let mut later = Rig::new(private());
     remember(&mut later, &kept);
-    later.input(Input::AddPeer(peer(3)));
+    later.input(heard_of());
     assert!(later.sent.is_empty(), "nor after a restart");
     later.input(Input::AddPeer(peer(4)));
     assert_eq!(later.sent.len(), 1, "others are");
     later.sent.clear();
     later.input(Input::Connected { peer: peer(3).peer.id, remote: Some([1, 2, 3, 4].into()) });
-    later.input(Input::AddPeer(peer(3)));
+    later.input(heard_of());
     assert_eq!(later.sent.len(), 1, "it is there now");
 
     rig.advance(Duration::from_secs(1_801));
     rig.sent.clear();
-    rig.input(Input::AddPeer(peer(3)));
+    rig.input(heard_of());
     assert_eq!(rig.sent.len(), 1, "half an hour later");
+
+    let mut told = Rig::new(private());
+    remember(&mut told, &kept);
+    told.input(Input::AddPeer(peer(3)));
+    assert_eq!(told.sent.len(), 1, "the caller may know better");
 }
