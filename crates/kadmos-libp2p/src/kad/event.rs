@@ -468,3 +468,38 @@ impl From<EntryView<KBucketKey<PeerId>, Addresses>> for KadPeer {
         Self { node_id, multiaddrs: entry.node.value.into_vec(), connection_ty }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quorum_is_one_at_least_and_all_at_most() {
+        let n = |count| NonZeroUsize::new(count).expect("above 0");
+        let of = |quorum: Quorum| [1, 2, 3, 20].map(|total| quorum.of(n(total)).get());
+        assert_eq!(of(Quorum::One), [1, 1, 1, 1]);
+        assert_eq!(of(Quorum::Majority), [1, 2, 2, 11]);
+        assert_eq!(of(Quorum::All), [1, 2, 3, 20]);
+        assert_eq!(of(Quorum::N(n(3))), [1, 2, 3, 3]);
+    }
+
+    #[test]
+    fn errors_say_what_their_query_was_about() {
+        let key = Key::new(b"k");
+        let errors = [
+            GetRecordError::NotFound { key: key.clone(), closest_peers: Vec::new() },
+            GetRecordError::Timeout { key: key.clone() },
+        ];
+        for error in errors {
+            assert_eq!(error.key(), &key);
+            assert!(!error.to_string().is_empty());
+            assert_eq!(error.into_key(), key);
+        }
+        let quorum = NonZeroUsize::MIN;
+        let error = PutRecordError::QuorumFailed { key: key.clone(), success: Vec::new(), quorum };
+        assert_eq!(error.to_string(), "fewer than 1 peers have stored the value");
+        assert_eq!(error.into_key(), key);
+        assert!(NoKnownPeers().to_string().contains("address"));
+        assert_eq!([Mode::Client, Mode::Server].map(|mode| mode.to_string()), ["client", "server"]);
+    }
+}
