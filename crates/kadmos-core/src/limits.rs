@@ -92,12 +92,16 @@ pub const OPERATIONS_MAX: usize = 4_096;
 /// Admission probes in flight, and peers waiting for one. A node meets a few strangers a second; 32 probes and 256
 /// waiting take a burst, and a flood costs no more than that.
 pub const PROBES_MAX: usize = 32;
-/// See [`PROBES_MAX`].
+/// See [`PROBES_MAX`]. Those who are connected and those who must be dialled each have a line of that length.
 pub const PROBES_WAITING_MAX: usize = 256;
+/// Of [`PROBES_MAX`], those that connected strangers leave to those who must be dialled: connections that answer nothing hold
+/// a place for ten seconds each.
+pub const PROBES_DIALLED_MIN: usize = 8;
 /// Of those, peers of one IP group. The table takes 5 of a group; 8 leave room for some that do not answer.
 pub const PROBES_PER_GROUP_MAX: usize = 8;
 
-/// Probes of silent table peers in flight. At one a second and 5 s for a dial to where nobody is, 5 are; 8 never wait.
+/// Probes of silent table peers in flight. At one a second and 5 s for a dial to where nobody is, 5 are; where
+/// peers take 10 s to fail, the rate falls to eight in ten seconds.
 pub const SILENT_PROBES_MAX: usize = 8;
 
 /// A silent peer that failed is asked again after this long: a loss of packets may last as long as a route is mended.
@@ -186,6 +190,10 @@ pub const NETWORK_SIZE_WALKS_MAX: usize = 12;
 /// Peers kept over a restart. A table has some 300; 2,048 hold that of a network of 2^32 with buckets four times as large.
 pub const MEMORY_PEERS_MAX: usize = 2_048;
 
+/// Peers known to have failed within half an hour, also over a restart: those that left the table, and strangers whose probe failed.
+/// Of more, the first are forgotten, and cost a probe again. At some 100 bytes each, 25 KiB.
+pub const MEMORY_FAILED_MAX: usize = 256;
+
 /// Size of what is kept over a restart: about 80 bytes for each of [`MEMORY_PEERS_MAX`] peers are 160 KiB, the rest is
 /// room for peers with many addresses.
 pub const MEMORY_BYTES_MAX: usize = 1 << 20;
@@ -206,8 +214,8 @@ pub const LOST_MAX: usize = 64;
 /// One of them is asked this often whether it is back: 60 dials an hour, where upkeep takes some 1,400 (`kadmos sim trial
 /// churn`). A partition that is over is noticed within a minute or two.
 pub const LOST_ASKED_EVERY: Duration = Duration::from_secs(60);
-/// So many of them that come back one after the other were cut off, and not dead. Of those that come and go for themselves,
-/// one in five is back when it is asked, so this happens by chance once in three thousand times.
+/// So many of them that come back one after the other were cut off, and not dead: if one in five were back by chance, five in a
+/// row would be once in three thousand times. A wrong guess costs one refresh.
 pub const LOST_BACK_IN_A_ROW: usize = 5;
 
 /// A young node refreshes after this part of `table.refresh_interval`, then after twice that and so on: 2, 6 and 14 min with its

@@ -30,7 +30,9 @@ use sha2::{Digest, Sha256};
 
 use crate::addr::AddrList;
 use crate::error::Fault;
-use crate::limits::{ADDRS_PER_PEER_MAX, MEMORY_BYTES_MAX, MEMORY_PEERS_MAX, PEER_RECORD_BYTES_MAX};
+use crate::limits::{
+    ADDRS_PER_PEER_MAX, MEMORY_BYTES_MAX, MEMORY_FAILED_MAX, MEMORY_PEERS_MAX, PEER_RECORD_BYTES_MAX,
+};
 use crate::netsize::NetworkSize;
 use crate::peer::{Peer, PeerId, PeerInfo};
 use crate::time::UnixTime;
@@ -40,8 +42,6 @@ const MAGIC: &[u8] = b"kadmosmem";
 const VERSION: u8 = 2;
 /// The oldest that is read.
 const VERSION_MIN: u8 = 1;
-/// Peers kept that failed of late; a node evicts some hundred a day.
-pub const MEMORY_FAILED_MAX: usize = 256;
 const CHECKSUM_BYTES: usize = 8;
 
 /// What a node knows that is worth keeping.

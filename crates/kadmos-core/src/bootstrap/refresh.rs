@@ -31,7 +31,7 @@ pub(crate) enum Buckets {
 #[derive(Clone, Debug)]
 pub(crate) struct Refresh {
     buckets: Buckets,
-    /// Buckets still to do, deepest last; filled once the own lookup has ended.
+    /// Buckets still to do, the next one last: of all the deepest, of stale ones the shallowest; filled once the own lookup has ended.
     pending: Option<Vec<u16>>,
     /// The walks under way, with the key that is asked for.
     walks: BTreeMap<Tag, (Bytes, Walk)>,

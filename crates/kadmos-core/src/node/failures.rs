@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::memory::MEMORY_FAILED_MAX;
+use crate::limits::MEMORY_FAILED_MAX;
 use crate::peer::PeerId;
 use crate::time::{Now, Timestamp, UnixTime};
 

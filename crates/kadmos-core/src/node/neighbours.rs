@@ -22,7 +22,8 @@ pub(super) struct Neighbours {
     /// Who has entered since the last were asked.
     to_ask: BTreeSet<PeerId>,
     ask_at: Option<Timestamp>,
-    /// When the last of them will have told, and those whom it names have answered.
+    /// When the last of them will have told, and those whom it names have answered; too early by as long as a lookup of our own
+    /// id delays the question, and then that lookup meets them.
     settle_at: Option<Timestamp>,
 }
 

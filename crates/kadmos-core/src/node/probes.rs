@@ -11,7 +11,8 @@ use super::Node;
 use super::pace::Pace;
 use crate::event::{Event, Rejection};
 use crate::limits::{
-    PROBE_AGAIN, PROBES_MAX, PROBES_PER_GROUP_MAX, PROBES_WAITING_MAX, SILENT_PROBES_MAX, SILENT_RETRIES_MAX,
+    PROBE_AGAIN, PROBES_DIALLED_MIN, PROBES_MAX, PROBES_PER_GROUP_MAX, PROBES_WAITING_MAX, SILENT_PROBES_MAX,
+    SILENT_RETRIES_MAX,
 };
 use crate::message::Request;
 use crate::peer::{Peer, PeerId, PeerInfo};
@@ -21,7 +22,8 @@ use crate::time::Timestamp;
 /// Who is being asked, and who is in line.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Probes {
-    strangers: BTreeSet<PeerId>,
+    /// Strangers being asked, and whether each had to be dialled.
+    strangers: BTreeMap<PeerId, bool>,
     /// Strangers who are connected: to ask one is a message more on a connection that it has paid for, too.
     connected: Line,
     /// Strangers who would have to be dialled.
@@ -127,7 +129,7 @@ impl Node {
             Rejection::GroupFull
         } else if prospect == Admission::Full {
             return self.table.wait(info, self.now.monotonic);
-        } else if self.probes.strangers.contains(&peer.id)
+        } else if self.probes.strangers.contains_key(&peer.id)
             || self.probes.line.contains(peer)
             || self.probes.connected.contains(peer)
             || self.is_asking(peer)
@@ -147,17 +149,18 @@ impl Node {
 
     /// A stranger's probe ended; if it was answered, its admission has been decided.
     pub(super) fn probe_ended(&mut self, peer: &Peer, answered: bool) {
-        if self.probes.strangers.remove(&peer.id) {
+        if self.probes.strangers.remove(&peer.id).is_some() {
             if !answered && !self.table.contains(peer) {
                 self.failures.note(peer.id, self.now.monotonic);
                 self.emit(Event::PeerRejected { peer: peer.clone(), reason: Rejection::ProbeFailed });
             }
-        } else if self.probes.silent.remove(&peer.id)
-            && !answered
-            && self.table.contains(peer)
-            && self.probes.again.len() < SILENT_RETRIES_MAX
-        {
-            self.probes.again.insert(peer.id, self.now.monotonic + PROBE_AGAIN);
+        } else if self.probes.silent.remove(&peer.id) {
+            if self.probes.silent.len() + 1 == SILENT_PROBES_MAX {
+                self.probe_silent_soon(); // the next may have waited for this place
+            }
+            if !answered && self.table.contains(peer) && self.probes.again.len() < SILENT_RETRIES_MAX {
+                self.probes.again.insert(peer.id, self.now.monotonic + PROBE_AGAIN);
+            }
         }
         self.lost_probe_ended(peer, answered);
         self.send_probes();
@@ -186,7 +189,7 @@ impl Node {
                         let (now, rate) = (self.now.monotonic, self.config.table.strangers_per_minute);
                         self.probes.strangers_pace.take(now, rate, PROBES_MAX as u32); // 32
                     }
-                    self.probes.strangers.insert(info.peer.id);
+                    self.probes.strangers.insert(info.peer.id, paced);
                     self.probe(info);
                     continue;
                 }
@@ -198,10 +201,20 @@ impl Node {
         }
     }
 
-    /// Whose turn it is: those who are connected first, then one to dial if the rate allows it; and whether the rate counts it.
+    /// Whose turn it is: those who are connected first, as far as they leave places to others, then one to dial if the rate
+    /// allows it; and whether it has to be dialled.
     fn next_stranger(&mut self) -> Option<(PeerInfo, bool)> {
-        if let Some(info) = self.probes.connected.pop() {
-            return Some((info, false));
+        let connected = self.probes.strangers.values().filter(|dialled| !**dialled).count();
+        while connected < PROBES_MAX - PROBES_DIALLED_MIN
+            && let Some(info) = self.probes.connected.pop()
+        {
+            if self.links.get(&info.peer.id).is_some() {
+                return Some((info, false));
+            }
+            // It has gone meanwhile: now it would have to be dialled.
+            if let Some(dropped) = self.probes.line.push(self.group_of(&info), info) {
+                self.emit(Event::PeerRejected { peer: dropped.peer, reason: Rejection::ProbesFull });
+            }
         }
         let rate = self.config.table.strangers_per_minute;
         let may = self.probes.strangers_pace.next(rate, PROBES_MAX as u32) <= self.now.monotonic; // 32

@@ -40,7 +40,7 @@ impl Node {
     pub(super) fn start_upkeep_clock(&mut self) {
         if self.upkeep.refresh_at.is_none() {
             let interval = self.config.table.refresh_interval;
-            // With a table from before, a node is not young.
+            // With a table that was restored before the first input, as simulators do, a node is not young.
             let first = if self.table.view().is_empty() { interval / YOUNG_REFRESH } else { interval };
             self.upkeep.refresh_after = first;
             self.upkeep.refresh_at = Some(self.now.monotonic + first);
@@ -79,15 +79,15 @@ impl Node {
         }
     }
 
-    /// Refreshes what is stale now instead of at the end of the interval.
+    /// Refreshes what is stale now instead of at the end of the interval, also while the node is young.
     pub(super) fn refresh_soon(&mut self) {
+        self.upkeep.refresh_after = self.config.table.refresh_interval;
         self.upkeep.refresh_at = Some(self.now.monotonic);
     }
 
     /// As [`Node::refresh_soon`], and every bucket, whenever it was looked at last.
     pub(super) fn refresh_all_soon(&mut self) {
         self.upkeep.refreshed.clear();
-        self.upkeep.refresh_after = self.config.table.refresh_interval;
         self.refresh_soon();
     }
 

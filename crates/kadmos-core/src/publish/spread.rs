@@ -10,7 +10,7 @@ use crate::peer::{Peer, PeerInfo};
 use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
 
-/// Sends one request to each of at most k holders and counts what became of it. Failures of the network are retried
+/// Sends one request to each of some holders and counts what became of it. Failures of the network are retried
 /// by the given policy; refusals and broken answers are not.
 #[derive(Clone, Debug)]
 pub(crate) struct Spread {

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use kadmos_core::error::{BootstrapError, RequestFailure};
 use kadmos_core::event::{Eviction, Rejection};
 use kadmos_core::limits::{
-    LOST_ASKED_EVERY, NEIGHBOUR_ASKED_AFTER, NEIGHBOURS_HOLD_MAX, PROBES_MAX, PROBES_WAITING_MAX,
+    LOST_ASKED_EVERY, NEIGHBOUR_ASKED_AFTER, NEIGHBOURS_HOLD_MAX, PROBES_DIALLED_MIN, PROBES_MAX,
+    PROBES_WAITING_MAX, SILENT_PROBES_MAX,
 };
 use kadmos_core::message::{Request, Response};
 use kadmos_core::operation::SourceKind;
@@ -351,6 +352,36 @@ fn those_who_are_connected_are_probed_before_any_that_must_be_dialled() {
     // The rate for dials is used up; it is none for those who are here.
     let next: Vec<_> = rig.sent.iter().map(|sent| sent.to.clone()).collect();
     assert_eq!(next, [peer(200), peer(201), peer(202)]);
+}
+
+#[test]
+fn connections_that_answer_nothing_leave_places_to_those_who_must_be_dialled() {
+    let mut rig = Rig::new(private());
+    for n in 100..200 {
+        rig.input(Input::Connected { peer: peer(n).peer.id, remote: Some([10, 0, 0, 1].into()) });
+        rig.input(identified(&peer(n), true));
+    }
+    assert_eq!(rig.sent.len(), PROBES_MAX - PROBES_DIALLED_MIN);
+    rig.input(Input::AddPeer(peer(3)));
+    assert_eq!(rig.sent.back().map(|sent| &sent.to), Some(&peer(3)));
+}
+
+#[test]
+fn a_place_that_becomes_free_is_given_to_the_next_silent_peer_at_once() {
+    let mut config = private();
+    config.health.recovery = false;
+    let mut rig = Rig::with_peers(config, 40);
+    rig.input(Input::NetworkChanged);
+    rig.advance(Duration::from_secs(20));
+    let node = &rig.node;
+    let mut probes: Vec<_> =
+        rig.sent.drain(..).filter(|sent| node.purpose(sent.id) == Some(Purpose::Probe)).collect();
+    assert_eq!(probes.len(), SILENT_PROBES_MAX, "as many as may be under way");
+    let first = probes.remove(0);
+    rig.answer(&first, Response::FindNode { closer: vec![first.to.clone()] });
+    rig.advance(Duration::from_secs(1));
+    let next = rig.sent.iter().filter(|sent| rig.node.purpose(sent.id) == Some(Purpose::Probe)).count();
+    assert_eq!(next, 1, "not only when the next look is due");
 }
 
 #[test]
