@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use kadmos_core::operation::Cost;
 use kadmos_core::{
     Config, Event, Input, Node, Operation, OperationId, OperationOptions, PeerInfo, Timestamp, Update,
     Validators,
@@ -89,6 +90,16 @@ impl Behaviour {
         self.host().operations.remove(&id);
         self.host().updates.retain(|(known, _)| *known != id);
         self.tell(Input::Cancel(id));
+    }
+
+    /// What an operation of the host has cost so far, or in all if its end waits to be taken.
+    pub(crate) fn cost_of(&self, id: OperationId) -> Option<Cost> {
+        let mut updates = self.host.iter().flat_map(|host| &host.updates);
+        let ended = updates.find_map(|(known, update)| match update {
+            Update::Ended { cost, .. } if *known == id => Some(*cost),
+            _ => None,
+        });
+        ended.or_else(|| self.node().cost_so_far(id))
     }
 
     /// Feeds the node of the first realm.

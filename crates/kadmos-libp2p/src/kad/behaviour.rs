@@ -143,9 +143,9 @@ where
 
     /// Queries under way, to be ended.
     pub fn iter_queries_mut(&mut self) -> impl Iterator<Item = QueryMut<'_>> {
-        let node = self.inner.node();
+        let inner = &self.inner;
         self.queries.iter_mut().map(|query| {
-            let stats = query.stats_with(node.cost_so_far(query.operation));
+            let stats = query.stats_with(inner.cost_of(query.operation));
             QueryMut { query, stats }
         })
     }
@@ -157,14 +157,13 @@ where
 
     /// A query under way, to be ended.
     pub fn query_mut<'a>(&'a mut self, id: &QueryId) -> Option<QueryMut<'a>> {
-        let node = self.inner.node();
         let query = self.queries.get_mut(*id)?;
-        let stats = query.stats_with(node.cost_so_far(query.operation));
+        let stats = query.stats_with(self.inner.cost_of(query.operation));
         Some(QueryMut { query, stats })
     }
 
     fn stats(&self, query: &Query) -> QueryStats {
-        query.stats_with(self.inner.node().cost_so_far(query.operation))
+        query.stats_with(self.inner.cost_of(query.operation))
     }
 
     /// Looks for the 20 peers closest to a key.
@@ -207,7 +206,7 @@ where
         let id = self.survey(info, key.to_vec(), Question::Value);
         if let Some(record) = held {
             let found = GetRecordOk::FoundRecord(PeerRecord { peer: None, record });
-            self.events.extend(self.queries.progress(id, QueryResult::GetRecord(Ok(found)), false));
+            self.events.extend(self.queries.progress(id, QueryResult::GetRecord(Ok(found)), false, None));
         }
         id
     }
@@ -295,7 +294,7 @@ where
         let id = self.survey(info, key.to_vec(), Question::Providers);
         if !providers.is_empty() {
             let found = GetProvidersOk::FoundProviders { key, providers };
-            self.events.extend(self.queries.progress(id, QueryResult::GetProviders(Ok(found)), false));
+            self.events.extend(self.queries.progress(id, QueryResult::GetProviders(Ok(found)), false, None));
         }
         id
     }
@@ -418,7 +417,7 @@ where
         let result = QueryResult::Bootstrap(Ok(BootstrapOk { peer: ended, num_remaining }));
         match next {
             Some(next) => {
-                self.events.extend(self.queries.progress(id, result, false));
+                self.events.extend(self.queries.progress(id, result, false, None));
                 let key = next.preimage().to_bytes();
                 let operation = Operation::Survey { key: key.into(), question: Question::ClosestPeers };
                 let operation = self.inner.begin(operation, OperationOptions::default());
@@ -453,7 +452,9 @@ where
                 }
             }
         }
-        nearest.into_iter().rev().flatten().map(|(_, id)| id.into()).collect()
+        let mut ids: Vec<_> = nearest.into_iter().rev().flatten().map(|(_, id)| id).collect();
+        ids.dedup(); // buckets that no try has reached share the nearest miss
+        ids.into_iter().map(KBucketKey::from).collect()
     }
 
     /// Begins queries of jobs while there is room.

@@ -17,15 +17,13 @@ use kadmos_store::{
 use libp2p_identity::PeerId;
 use tokio::sync::{mpsc, oneshot};
 
+use super::config::NEVER;
 use super::record::{Key, ProviderRecord, Record};
 use super::store::{Error, RecordStore};
 use crate::convert::{addr_list, core_peer, multiaddrs, peer_id};
 
 /// Calls on their way to the swarm's task: as many as served requests may have store operations, twice.
 const CALLS_MAX: usize = 512;
-
-/// Records that have no end here are given one to the core: a century. Longer times than half of it are none.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 /// The version of every value: a [`RecordStore`] has none, and replaces what it has.
 const VERSION: u64 = 1;
@@ -94,12 +92,14 @@ impl Bridge {
         if reply.is_closed() {
             return Poll::Ready(None); // its stream is gone
         }
-        let written = match &what {
-            What::PutValue(write) => Some(Key::from(write.record.key.clone())),
+        let key = match &what {
+            What::PutValue(write) if rules.stores => Some(Key::from(write.record.key.clone())),
             _ => None,
         };
-        let _ = reply.send(carry_out(store, what, rules)); // it may have gone meanwhile
-        Poll::Ready(written)
+        let answer = carry_out(store, what, rules);
+        let stored = matches!(answer, Reply::Written(Ok(())));
+        let _ = reply.send(answer); // it may have gone meanwhile
+        Poll::Ready(key.filter(|_| stored))
     }
 }
 
@@ -112,7 +112,7 @@ fn carry_out<S: RecordStore>(store: &mut S, what: What, rules: &Rules<'_>) -> Re
                 let ttl = (rules.value_ttl)(&record.key);
                 let mut new = Record::new(Key::from(record.key), record.value.to_vec());
                 new.expires = ttl.and_then(|ttl| now.checked_add(ttl));
-                put(store, new, &rules.local)
+                if new.is_expired(now) { Ok(()) } else { put(store, new, &rules.local) } // as libp2p-kad: echoed, not kept
             }
             false => Ok(()),
         }),
@@ -122,14 +122,15 @@ fn carry_out<S: RecordStore>(store: &mut S, what: What, rules: &Rules<'_>) -> Re
             Reply::Removed(was)
         }
         What::Providers(key, count) => Reply::Providers(providers(store, &key, count, now)),
-        What::AddProvider(record) => Reply::Written(match rules.stores {
-            true => {
-                let mut new = provider_record(&record);
+        What::AddProvider(record) => {
+            let mut new = provider_record(&record);
+            let own = new.provider == rules.local; // by the native handle: as `start_providing` stores it
+            if !own {
                 new.expires = rules.provider_ttl.and_then(|ttl| now.checked_add(ttl));
-                store.add_provider(new).map_err(refused)
             }
-            false => Ok(()),
-        }),
+            let stores = own || rules.stores;
+            Reply::Written(if stores { store.add_provider(new).map_err(refused) } else { Ok(()) })
+        }
         What::RemoveProvider(key, provider) => {
             let was = store.providers(&key).iter().any(|known| known.provider == provider);
             store.remove_provider(&key, &provider);
@@ -155,7 +156,7 @@ fn value<S: RecordStore>(store: &mut S, key: &Key, now: Instant) -> Option<Store
         store.remove(key);
         return None;
     }
-    let lasts = record.expires.map_or(FOR_EVER, |at| at.saturating_duration_since(now));
+    let lasts = record.expires.map_or(NEVER, |at| at.saturating_duration_since(now));
     Some(StoredValue {
         record: CoreRecord { key: key.bytes(), value: record.value.clone().into() },
         // Both by the wall clock; the caller puts its own time in.
@@ -333,7 +334,8 @@ impl Store for BridgeStore {
         })
     }
 
-    /// The store's own business: records whose time is over go when they are read, and when the jobs run.
+    /// The store's own business: records whose time is over go when they are read, when the jobs run, and from a full
+    /// `MemoryStore` when it needs their place.
     fn expire(&self, _: Now, _: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
         Box::pin(std::future::ready(Ok(Expired::default())))
     }

@@ -11,10 +11,7 @@ use libp2p_swarm::StreamProtocol;
 use super::{ALPHA_VALUE, K_VALUE, PROTOCOL_NAME};
 
 /// A time that never comes: a century. Keeps arithmetic far from its end.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
-
-/// How soon a lookup of the own neighbourhood follows the first new peer of a small table: others come meanwhile.
-const JOIN_THROTTLE: Duration = Duration::from_millis(500);
+pub(super) const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 /// When peers enter the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +63,6 @@ pub struct Config {
     pub(super) kbucket_size: NonZeroUsize,
     pub(super) caching: Caching,
     pub(super) periodic_bootstrap_interval: Option<Duration>,
-    pub(super) join_throttle: Duration,
     /// The core's own settings and rules where libp2p-kad has none.
     native: Option<Box<kadmos_core::Config>>,
 }
@@ -98,7 +94,6 @@ impl Config {
             kbucket_size: K_VALUE,
             caching: Caching::Enabled { max_peers: 1 },
             periodic_bootstrap_interval: Some(Duration::from_secs(5 * 60)),
-            join_throttle: JOIN_THROTTLE,
             native: None,
         }
     }
@@ -145,8 +140,8 @@ impl Config {
         self
     }
 
-    /// Values are kept for this long, `None` for ever. Default 48 h. Each doubling of the number of peers between this
-    /// node and a key beyond 20 halves it.
+    /// Values are kept for this long, `None` for ever. Default 48 h. Each peer of the table between this node and a
+    /// key, beyond the replication factor, halves it.
     pub fn set_record_ttl(&mut self, record_ttl: Option<Duration>) -> &mut Self {
         self.record_ttl = record_ttl;
         self

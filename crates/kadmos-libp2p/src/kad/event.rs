@@ -334,7 +334,7 @@ pub struct AddProviderOk {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AddProviderError {
     /// The time was up, or none of the closest peers could be reached.
-    #[error("the query's time was up")]
+    #[error("nobody was sent the provider record")]
     Timeout {
         /// The content's key.
         key: Key,
@@ -387,7 +387,7 @@ pub enum RoutingUpdate {
     Success,
     /// The bucket is full, and the peer waits for a place.
     Pending,
-    /// It is not taken: it is this node's own, or names another peer.
+    /// It is not taken: it is this node's own, names another peer, or is none that this node deals with.
     Failed,
 }
 

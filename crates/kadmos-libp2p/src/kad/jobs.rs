@@ -9,6 +9,9 @@ use super::config::Config;
 use super::record::Key;
 use super::store::RecordStore;
 
+/// How soon a lookup of the own neighbourhood follows the first new peer of a small table: others come meanwhile.
+const JOIN_THROTTLE: Duration = Duration::from_millis(500);
+
 /// Queries of jobs at once. Each has up to 20 requests in flight at its end.
 const JOBS_MAX: usize = 16;
 
@@ -57,7 +60,6 @@ pub(super) struct Jobs {
     bootstrap: Option<Every>,
     /// When the neighbourhood is looked up because somebody has entered a small table.
     join_at: Option<Instant>,
-    join_throttle: Duration,
     waiting: VecDeque<Job>,
     /// Values received since the last round: whoever sent them has sent them to the others, too.
     received: HashSet<Key>,
@@ -71,7 +73,6 @@ impl Jobs {
             replicate: Every::new(config.replication_interval, now),
             bootstrap: Every::new(config.periodic_bootstrap_interval, now),
             join_at: None,
-            join_throttle: config.join_throttle,
             waiting: VecDeque::new(),
             received: HashSet::new(),
         }
@@ -86,7 +87,7 @@ impl Jobs {
 
     /// Somebody has entered a table that is small.
     pub(super) fn join_soon(&mut self, now: Instant) {
-        self.join_at.get_or_insert(now + self.join_throttle);
+        self.join_at.get_or_insert(now + JOIN_THROTTLE);
     }
 
     /// A bootstrap has begun, whoever wanted it.

@@ -43,8 +43,8 @@ pub(crate) struct Query {
 pub(super) enum End {
     /// The core has ended it.
     Core { outcome: Outcome, cost: Cost },
-    /// The user has.
-    User,
+    /// The user has; with what it has cost so far.
+    User { cost: Option<Cost> },
 }
 
 /// What follows.
@@ -124,22 +124,28 @@ impl Queries {
         }
     }
 
-    /// A query has given something: the event that tells so.
-    pub(super) fn progress(&mut self, id: QueryId, result: QueryResult, last: bool) -> Option<Event> {
+    /// A query has given something: the event that tells so; with what the operation under way has cost.
+    pub(super) fn progress(
+        &mut self,
+        id: QueryId,
+        result: QueryResult,
+        last: bool,
+        cost: Option<Cost>,
+    ) -> Option<Event> {
         let query = self.running.get_mut(&id)?;
         let step = query.info.step_mut().map_or(ProgressStep::FIRST, |next| {
             let step = *next;
             *next = step.next();
             step
         });
-        let stats = query.stats;
+        let stats = query.stats_with(cost);
         Some(Event::OutboundQueryProgressed { id, result, stats, step: ProgressStep { last, ..step } })
     }
 
     /// A query ends with this result.
     pub(super) fn conclude(&mut self, id: QueryId, result: QueryResult) -> Option<Event> {
         self.running.get_mut(&id)?.stats.end = Some(Instant::now());
-        let event = self.progress(id, result, true);
+        let event = self.progress(id, result, true, None);
         self.forget(id);
         event
     }
@@ -157,6 +163,7 @@ impl Queries {
         peer: &Peer,
         response: Response,
         caching: &Caching,
+        cost: Option<Cost>,
     ) -> Option<Event> {
         let query = self.running.get_mut(&id)?;
         query.stats.successes += 1;
@@ -197,7 +204,7 @@ impl Queries {
             },
             _ => return None,
         };
-        self.progress(id, result, false)
+        self.progress(id, result, false, cost)
     }
 
     /// An operation has ended: the event that tells what came of it, if it was the user's, and what follows.
@@ -231,7 +238,13 @@ impl Query {
 
     /// Adds what the operation has cost; tells whether its time was up.
     fn take_cost(&mut self, end: &End, query_timeout: Duration) -> bool {
-        let End::Core { outcome, cost } = end else { return false };
+        let (outcome, cost) = match end {
+            End::Core { outcome, cost } => (outcome, cost),
+            End::User { cost } => {
+                self.stats = self.stats_with(*cost);
+                return false;
+            }
+        };
         self.stats = self.stats_with(Some(*cost));
         self.stats.successes += count(sent(outcome));
         cost.elapsed >= query_timeout
@@ -269,7 +282,7 @@ impl Query {
                 if late {
                     let error = BootstrapError::Timeout { peer: *peer, num_remaining };
                     QueryResult::Bootstrap(Err(error))
-                } else if matches!(end, End::User) {
+                } else if matches!(end, End::User { .. }) {
                     let num_remaining = num_remaining.unwrap_or_default();
                     QueryResult::Bootstrap(Ok(BootstrapOk { peer: *peer, num_remaining }))
                 } else {
@@ -353,7 +366,7 @@ fn provided(end: &End) -> bool {
                 | Err(ProvideError::NotSent { attempted: 0, .. })
         ),
         End::Core { .. } => false,
-        End::User => true,
+        End::User { .. } => true,
     }
 }
 

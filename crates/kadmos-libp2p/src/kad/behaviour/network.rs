@@ -1,5 +1,6 @@
 //! What the swarm tells, and what it is told.
 
+use std::num::NonZeroUsize;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,6 @@ use libp2p_swarm::{
 use super::{Behaviour, Link};
 use crate::convert::{addr_list, core_peer, peer_id};
 use crate::handler::{FromHandler, Handler, Served};
-use crate::kad::K_VALUE;
 use crate::kad::bridge::{Rules, provider_record};
 use crate::kad::config::StoreInserts;
 use crate::kad::event::{Event, InboundRequest};
@@ -174,8 +174,15 @@ where
         while let Some(event) = self.inner.host().events.pop_front() {
             any = true;
             match event {
-                CoreEvent::PeerEvicted { peer, reason: Eviction::Replaced } => {
-                    replaced = Some(peer_id(&peer.id));
+                CoreEvent::PeerEvicted { peer, reason } => {
+                    let id = peer_id(&peer.id);
+                    if reason != Eviction::Removed {
+                        // It may enter again over a connection that it has, once it answers or serves again.
+                        self.links.get_mut(&id).into_iter().flatten().for_each(|link| link.serves = false);
+                    }
+                    if reason == Eviction::Replaced {
+                        replaced = Some(id);
+                    }
                 }
                 CoreEvent::PeerAdmitted { peer, .. } => self.routing_updated(&peer, true, replaced.take()),
                 _ => {}
@@ -189,8 +196,9 @@ where
         let mut any = false;
         for (id, operation) in self.queries.finished() {
             any = true;
+            let cost = self.inner.cost_of(operation);
             self.inner.end(operation);
-            self.end_query(id, End::User);
+            self.end_query(id, End::User { cost });
         }
         // One at a time: a user who has enough ends the query at the event.
         while self.events.is_empty()
@@ -200,7 +208,8 @@ where
             let Some(id) = self.queries.of(operation) else { continue };
             match update {
                 Update::Answered { peer, response } => {
-                    let event = self.queries.answered(id, &peer, response, &self.config.caching);
+                    let cost = self.inner.cost_of(operation);
+                    let event = self.queries.answered(id, &peer, response, &self.config.caching, cost);
                     self.events.extend(event);
                 }
                 Update::Ended { outcome, cost } => self.end_query(id, End::Core { outcome, cost }),
@@ -213,8 +222,8 @@ where
     /// Carries out what connections and the core want of the store; tells whether that was anything.
     fn serve_store(&mut self, cx: &mut Context<'_>) -> bool {
         let node = self.inner.node();
-        let ttl = self.config.record_ttl;
-        let value_ttl = |key: &[u8]| ttl.map(|ttl| ttl.shortened(nearer_peers(node, key)));
+        let (ttl, holders) = (self.config.record_ttl, self.config.replication_factor);
+        let value_ttl = |key: &[u8]| ttl.map(|ttl| ttl.shortened(nearer_peers(node, key, holders)));
         let rules = Rules {
             local: self.local,
             stores: self.config.record_filtering == StoreInserts::Unfiltered,
@@ -229,8 +238,9 @@ where
                 self.jobs.received(key);
             }
         }
+        // The turn is over: the task is woken for the next one, and goes on with the rest of the swarm.
         cx.waker().wake_by_ref();
-        any
+        false
     }
 
     /// Runs the jobs when one is due, or has made room for another; tells whether it did.
@@ -265,7 +275,8 @@ where
             }
             Served::PutValue(record) => {
                 let record = filters.then(|| {
-                    let nearer = nearer_peers(self.inner.node(), &record.key);
+                    let holders = self.config.replication_factor;
+                    let nearer = nearer_peers(self.inner.node(), &record.key, holders);
                     let expires = after(self.config.record_ttl.map(|ttl| ttl.shortened(nearer)));
                     Record { expires, ..Record::new(Key::from(record.key), record.value.to_vec()) }
                 });
@@ -305,12 +316,12 @@ where
 }
 
 /// Peers of the table that are nearer to a key than this node, beyond those that hold its record anyway.
-fn nearer_peers(node: &kadmos_core::Node, key: &[u8]) -> usize {
+fn nearer_peers(node: &kadmos_core::Node, key: &[u8], holders: NonZeroUsize) -> usize {
     let key = kadmos_core::Key::of(key);
     let view = node.table().view();
     let own = view.local().peer.key.distance(&key);
     let nearer = view.iter().filter(|info| info.peer.key.distance(&key) < own).count();
-    nearer.saturating_sub(K_VALUE.get())
+    nearer.saturating_sub(holders.get())
 }
 
 /// Times that are shorter the less the node is concerned.

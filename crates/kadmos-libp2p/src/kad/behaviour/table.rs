@@ -1,5 +1,6 @@
 //! The table: who enters it, and what is seen of it.
 
+use kadmos_core::routing::Admission;
 use kadmos_core::{AddrList, Input, Peer, PeerInfo};
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
@@ -156,10 +157,11 @@ where
             }
             None => {
                 self.inner.insert(PeerInfo::new(peer.clone(), addrs.clone()));
-                if self.inner.node().table().contains(&peer) {
-                    RoutingUpdate::Success
-                } else {
-                    RoutingUpdate::Pending
+                match self.inner.node().table().admission(&peer) {
+                    Admission::Present => RoutingUpdate::Success,
+                    Admission::Full => RoutingUpdate::Pending,
+                    // None of its addresses is one that this node deals with.
+                    Admission::Room | Admission::GroupFull | Admission::IsSelf => RoutingUpdate::Failed,
                 }
             }
         }
@@ -183,10 +185,13 @@ where
         let Identified { peer, serves, addrs, .. } = identified;
         let Ok(core) = core_peer(&peer) else { return };
         let mut addrs = addr_list(&core, &addrs);
-        if serves && let Some(known) = self.inner.node().table().view().get_peer(&core) {
-            // What the user added stays; and where only the user and dials add, what is there.
-            let told = if self.config.only_inserted() { &AddrList::EMPTY } else { &addrs };
-            addrs = told.merged(&known.addrs);
+        if serves && self.config.only_inserted() {
+            // Only the user and dials add addresses.
+            if let Some(known) = self.inner.node().table().view().get_peer(&core) {
+                addrs = known.addrs.clone();
+            }
+        } else if serves && let Some(added) = self.added.get(&peer) {
+            addrs = addrs.merged(added); // what the user added stays
         }
         self.inner.tell(Input::Identified { peer: core.id, serves, addrs });
         self.take_table_events();

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::hash_map::{self, Entry, HashMap};
 use std::collections::hash_set::{self, HashSet};
 use std::iter::Map;
+use std::time::Instant;
 
 use libp2p_identity::PeerId;
 
@@ -77,7 +78,11 @@ impl RecordStore for MemoryStore {
             return Err(Error::ValueTooLarge);
         }
         if self.values.len() >= self.config.max_records && !self.values.contains_key(&r.key) {
-            return Err(Error::MaxRecords);
+            let now = Instant::now();
+            self.values.retain(|_, held| !held.is_expired(now));
+            if self.values.len() >= self.config.max_records {
+                return Err(Error::MaxRecords);
+            }
         }
         self.values.insert(r.key.clone(), r);
         Ok(())
@@ -92,6 +97,15 @@ impl RecordStore for MemoryStore {
     }
 
     fn add_provider(&mut self, record: ProviderRecord) -> Result<()> {
+        if self.providers.len() >= self.config.max_provided_keys && !self.providers.contains_key(&record.key)
+        {
+            let now = Instant::now();
+            self.provided.retain(|held| !held.is_expired(now));
+            self.providers.retain(|_, held| {
+                held.retain(|held| !held.is_expired(now));
+                !held.is_empty()
+            });
+        }
         let keys = self.providers.len();
         let providers = match self.providers.entry(record.key.clone()) {
             Entry::Occupied(known) => known.into_mut(),
@@ -137,6 +151,26 @@ impl RecordStore for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_store_gives_the_places_of_those_whose_time_is_over() {
+        let local = PeerId::random();
+        let config = MemoryStoreConfig { max_records: 1, max_provided_keys: 1, ..Default::default() };
+        let mut store = MemoryStore::with_config(local, config);
+        let over = Some(Instant::now());
+        let record = |key: u8, expires| Record { expires, ..Record::new(vec![key], vec![1]) };
+        assert!(store.put(record(1, over)).is_ok() && store.put(record(2, None)).is_ok());
+        assert!(matches!(store.put(record(3, None)), Err(Error::MaxRecords)));
+        let provider = |key: u8, expires| ProviderRecord {
+            expires,
+            ..ProviderRecord::new(vec![key], PeerId::random(), Vec::new())
+        };
+        assert!(
+            store.add_provider(provider(1, over)).is_ok() && store.add_provider(provider(2, None)).is_ok()
+        );
+        assert!(matches!(store.add_provider(provider(3, None)), Err(Error::MaxProvidedKeys)));
+        assert!(store.providers(&vec![1].into()).is_empty() && store.get(&vec![1].into()).is_none());
+    }
 
     #[test]
     fn its_bounds_hold_and_known_keys_are_always_replaced() {
