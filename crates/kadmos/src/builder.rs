@@ -440,9 +440,11 @@ fn bootstrap_peer(addr: Multiaddr) -> Result<PeerAddrs, BuildError> {
 
 /// The sources behind `/dnsaddr` addresses.
 fn domain_names(names: &[Multiaddr]) -> Vec<Source> {
+    if names.is_empty() {
+        return Vec::new();
+    }
     let resolver = match SystemTxt::new() {
         Ok(resolver) => resolver,
-        Err(_) if names.is_empty() => return Vec::new(),
         Err(reason) => {
             tracing::warn!(%reason, "no domain name can be looked up");
             return Vec::new();

@@ -77,7 +77,8 @@ impl PageUrl {
         let scheme = if self.is_https() { "https" } else { "http" };
         let authority = self.authority();
         let path = self.0.path();
-        let whole = if location.contains("://") {
+        let first = location.split(['/', '?', '#']).next().unwrap_or_default();
+        let whole = if first.ends_with(':') {
             location.to_owned()
         } else if let Some(rest) = location.strip_prefix("//") {
             format!("{scheme}://{rest}")
@@ -127,6 +128,7 @@ mod tests {
             ("//b.example/y", "https://b.example/y"),
             ("/y", "https://a.example/y"),
             ("y", "https://a.example/x/y"),
+            ("/y?to=https://b.example/", "https://a.example/y?to=https://b.example/"),
             ("?v=2", "https://a.example/x/peers?v=2"),
         ] {
             assert_eq!(url.join(location).unwrap().to_string(), expected);

@@ -83,9 +83,9 @@ impl Source {
         }
         let (first, weak) = (dht.clone(), dht.downgrade());
         tokio::spawn(async move {
-            self.look_up(first).await;
             let ended = async { while node.changed().await.is_ok() {} };
             let again = async {
+                self.look_up(first).await;
                 let mut next = Next::new(rhythm);
                 loop {
                     tokio::time::sleep(rhythm.first).await;
