@@ -67,7 +67,8 @@ mod tests {
         processor_time(std::process::id()).unwrap();
         assert!(raise_file_limit() > 0);
         let before = open_files().unwrap();
-        let file = fs::File::open("/proc/self/stat").unwrap();
-        assert!(before > 0 && file.metadata().is_ok());
+        let held: Vec<_> = (0..64).map(|_| fs::File::open("/proc/self/stat").unwrap()).collect();
+        // Other tests of this process may open and close a few meanwhile.
+        assert!(open_files().unwrap() >= before + held.len() / 2);
     }
 }
