@@ -413,3 +413,89 @@ async fn a_store_of_the_users_own_is_served_and_its_refusals_are_heard() {
         QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found))) if found.peer == Some(holder)
     ));
 }
+
+/// What is seen of a query from inside: by its name, and among all, also to be ended.
+fn seen(kad: &mut Behaviour<MemoryStore>, id: QueryId) -> usize {
+    assert_eq!(kad.query(&id).map(|query| query.id()), Some(id));
+    assert_eq!(kad.query_mut(&id).map(|query| query.id()), Some(id));
+    let by_number = format!("{id}");
+    assert!(kad.iter_queries().any(|query| format!("{}", query.id()) == by_number));
+    let running = kad.iter_queries().count();
+    assert_eq!(kad.iter_queries_mut().map(|query| query.stats().num_requests()).count(), running);
+    running
+}
+
+#[tokio::test]
+async fn queries_are_seen_while_they_run_and_end_at_their_users_word() {
+    let mut net = Net::chain(3, &config());
+    let far = net.id(2);
+    let searches = [net.kad(0).get_closest_peers(far), net.kad(0).get_record(key(1))];
+    assert_eq!(seen(net.kad(0), searches[0]), 2);
+    assert_eq!(seen(net.kad(0), searches[1]), 2);
+    assert!(matches!(
+        net.kad(0).query(&searches[0]).unwrap().info(),
+        QueryInfo::GetClosestPeers { num_results, .. } if num_results.get() == 20
+    ));
+    for mut query in net.kad(0).iter_queries_mut() {
+        assert!(!matches!(query.info(), QueryInfo::Bootstrap { .. }));
+        query.finish();
+    }
+    assert_eq!(net.kad(0).iter_queries().count(), 0, "at once");
+    let mut last = HashSet::new();
+    net.until(|_, _, event| {
+        if let Event::OutboundQueryProgressed { id, step, stats, .. } = event {
+            assert!(step.last && stats.duration().is_some());
+            assert!(last.insert(id), "each once");
+        }
+        (last.len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(last, HashSet::from(searches));
+}
+
+#[tokio::test]
+async fn records_are_sent_again_by_those_who_made_them() {
+    let mut often = config();
+    let soon = Some(Duration::from_secs(1)); // the least
+    often
+        .set_publication_interval(soon)
+        .set_provider_publication_interval(soon)
+        .set_replication_interval(None);
+    let mut net = Net::chain(3, &often);
+    net.kad(0).put_record(Record::new(key(1), vec![1]), Quorum::One).unwrap();
+    net.kad(0).start_providing(key(2)).unwrap();
+    let (mut published, mut announced) = (false, false);
+    net.until(|_, index, event| {
+        if let Event::OutboundQueryProgressed { result, step, .. } = event {
+            match result {
+                QueryResult::RepublishRecord(Ok(_)) => published |= step.last,
+                QueryResult::RepublishProvider(Ok(_)) => announced |= step.last,
+                QueryResult::RepublishRecord(_) | QueryResult::RepublishProvider(_) => panic!("{result:?}"),
+                _ => return None,
+            }
+            assert_eq!(index, 0, "the others have none of their own");
+        }
+        (published && announced).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn values_are_sent_on_by_those_who_hold_them() {
+    let mut often = config();
+    often.set_publication_interval(None).set_replication_interval(Some(Duration::from_secs(1)));
+    let mut net = Net::chain(3, &often);
+    net.kad(0).put_record(Record::new(key(1), vec![1]), Quorum::One).unwrap();
+    // Each knows the next one only: what comes to the last from the one before was not sent by its publisher.
+    let between = net.id(1);
+    net.until(|_, index, event| match event {
+        Event::InboundRequest { request: InboundRequest::PutRecord { source, .. } } => {
+            (index == 2 && source == between).then_some(())
+        }
+        Event::OutboundQueryProgressed { result: QueryResult::RepublishRecord(_), .. } => {
+            panic!("as in libp2p-kad, nobody is told of it")
+        }
+        _ => None,
+    })
+    .await;
+}

@@ -89,6 +89,9 @@ mod tests {
         assert_eq!(addrs.remove(&a), Ok(()));
         assert_eq!((addrs.remove(&b), addrs.remove(&a)), (Err(()), Ok(())));
         assert!(addrs.replace(&b, &a) && !addrs.replace(&b, &a));
+        assert_eq!((addrs.first(), addrs.len(), addrs.iter().count()), (&a, 1, 1));
+        assert_eq!(format!("{addrs:?}"), "[/memory/1]");
+        assert_eq!(Addresses::collect([]).map(Addresses::into_vec), None);
         assert_eq!(addrs.into_vec(), [a]);
     }
 }

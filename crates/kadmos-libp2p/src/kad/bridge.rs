@@ -366,3 +366,161 @@ impl Reader for NothingResident {
         Read::NotResident
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use futures::future::{Either, select};
+    use kadmos_core::AddrList;
+
+    use super::*;
+    use crate::kad::store::{MemoryStore, MemoryStoreConfig};
+
+    /// A store and how it is served.
+    struct Served {
+        store: MemoryStore,
+        bridge: Bridge,
+        local: PeerId,
+        stores: bool,
+        ttl: Option<Duration>,
+        /// Keys of values that were stored.
+        written: Vec<Key>,
+    }
+
+    impl Served {
+        fn new(config: MemoryStoreConfig) -> (Arc<BridgeStore>, Self) {
+            let (store, bridge) = bridge();
+            let local = PeerId::random();
+            let memory = MemoryStore::with_config(local, config);
+            let ttl = Some(Duration::from_secs(3_600));
+            (store, Self { store: memory, bridge, local, stores: true, ttl, written: Vec::new() })
+        }
+
+        /// Serves until `answer` is there.
+        async fn until<T>(&mut self, answer: impl Future<Output = T>) -> T {
+            let Self { store, bridge, local, stores, ttl, written } = self;
+            let value_ttl = |_: &[u8]| *ttl;
+            let rules = Rules { local: *local, stores: *stores, value_ttl: &value_ttl, provider_ttl: *ttl };
+            let serve = poll_fn(|cx| -> Poll<()> {
+                while let Poll::Ready(key) = bridge.poll(cx, store, &rules) {
+                    written.extend(key);
+                }
+                Poll::Pending
+            });
+            match select(pin!(answer), serve).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(_) => unreachable!("it serves for ever"),
+            }
+        }
+    }
+
+    fn write(key: &'static [u8], value: &'static [u8]) -> ValueWrite {
+        let record = CoreRecord { key: Bytes::from_static(key), value: Bytes::from_static(value) };
+        let [received, expires] = [1_000, 2_000].map(UnixTime::from_secs);
+        ValueWrite { record, received, expires, expected: None }
+    }
+
+    fn provider(key: &'static [u8], peer: PeerId) -> CoreProvider {
+        let peer = core_peer(&peer).unwrap();
+        let [received, expires] = [1_000, 2_000].map(UnixTime::from_secs);
+        CoreProvider {
+            key: Bytes::from_static(key),
+            provider: PeerInfo::new(peer, AddrList::EMPTY),
+            received,
+            expires,
+            addrs_expire: expires,
+        }
+    }
+
+    const NOW: UnixTime = UnixTime::from_secs(1_000);
+
+    #[tokio::test]
+    async fn values_cross_it_both_ways_with_the_callers_time() {
+        let (store, mut served) = Served::new(MemoryStoreConfig { max_records: 2, ..Default::default() });
+        let batch = vec![write(b"a", b"1"), write(b"b", b"2"), write(b"c", b"3")];
+        let results = served.until(store.put_values(batch, NOW)).await;
+        let full = WriteError::Full { capacity: Capacity::Values, limit: 0 };
+        assert_eq!(results, [Ok(()), Ok(()), Err(full)]);
+        assert_eq!(served.written, [Key::new(b"a"), Key::new(b"b")], "what was refused is not stored");
+        let found = served.until(store.value(b"a", NOW)).await.unwrap().expect("it was put");
+        assert_eq!((found.record.value.as_ref(), found.received), (&b"1"[..], NOW));
+        let left = found.expires.since(NOW).as_secs();
+        assert!((3_500..=3_600).contains(&left), "{left}");
+        assert_eq!(served.until(store.value(b"c", NOW)).await, Ok(None));
+        let stats = served.until(store.stats()).await.unwrap();
+        assert_eq!((stats.values, stats.value_bytes), (2, 4));
+        let page = |after, limit| store.keys(RecordKind::Value, after, limit, NOW);
+        let first = served.until(page(None, 1)).await.unwrap();
+        assert_eq!(
+            (first.keys.as_slice(), first.next.as_deref()),
+            (&[Bytes::from("a")][..], Some(&b"a"[..]))
+        );
+        let second = served.until(page(first.next.as_deref(), 5)).await.unwrap();
+        assert_eq!((second.keys.as_slice(), second.next), (&[Bytes::from("b")][..], None));
+        assert_eq!(served.until(store.remove_value(b"a", None)).await, Ok(true));
+        assert_eq!(served.until(store.remove_value(b"a", None)).await, Ok(false));
+        let now = Now { monotonic: kadmos_core::Timestamp::ZERO, unix: NOW };
+        assert_eq!(served.until(store.expire(now, 10)).await, Ok(Expired::default()));
+        assert_eq!(served.until(store.sync()).await, Ok(()));
+        assert!(
+            matches!(store.reader().value(b"b", NOW), Read::NotResident),
+            "all of it is in the swarm's task"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_value_without_a_life_is_acknowledged_and_not_kept() {
+        let (store, mut served) = Served::new(MemoryStoreConfig::default());
+        served.ttl = Some(Duration::ZERO);
+        assert_eq!(served.until(store.put_values(vec![write(b"a", b"1")], NOW)).await, [Ok(())]);
+        assert_eq!(served.until(store.value(b"a", NOW)).await, Ok(None));
+        served.ttl = None;
+        served.until(store.put_values(vec![write(b"a", b"1")], NOW)).await;
+        let found = served.until(store.value(b"a", NOW)).await.unwrap().expect("for ever");
+        assert!(found.expires.since(NOW) > Duration::from_secs(1 << 31));
+    }
+
+    #[tokio::test]
+    async fn providers_cross_it_and_a_filter_leaves_out_others_but_not_ourselves() {
+        let (store, mut served) =
+            Served::new(MemoryStoreConfig { max_provided_keys: 1, ..Default::default() });
+        let (other, own) = (PeerId::random(), served.local);
+        let batch = vec![provider(b"k", other), provider(b"l", other)];
+        let full = WriteError::Full { capacity: Capacity::ProviderKeys, limit: 0 };
+        assert_eq!(served.until(store.add_providers(batch, NOW)).await, [Ok(()), Err(full)]);
+        served.stores = false;
+        let batch = vec![provider(b"k", PeerId::random()), provider(b"k", own)];
+        assert_eq!(served.until(store.add_providers(batch, NOW)).await, [Ok(()), Ok(())]);
+        let found = served.until(store.providers(b"k", 20, NOW)).await.unwrap();
+        let mut ids: Vec<_> = found.iter().map(|info| peer_id(&info.peer.id)).collect();
+        let mut both = vec![other, own];
+        ids.sort_unstable();
+        both.sort_unstable();
+        assert_eq!(ids, both);
+        assert!(
+            served.store.provided().all(|record| record.expires.is_none()),
+            "as start_providing stores it"
+        );
+        let page = served.until(store.keys(RecordKind::Provider, None, 5, NOW)).await.unwrap();
+        assert_eq!(page.keys, [Bytes::from("k")]);
+        let id = core_peer(&other).unwrap().id;
+        assert_eq!(served.until(store.remove_provider(b"k", &id)).await, Ok(true));
+        assert_eq!(served.until(store.remove_provider(b"k", &id)).await, Ok(false));
+        served.stores = false;
+        assert_eq!(served.until(store.put_values(vec![write(b"a", b"1")], NOW)).await, [Ok(())]);
+        assert!(served.written.is_empty() && served.store.records().count() == 0, "the user's to store");
+    }
+
+    #[tokio::test]
+    async fn without_a_swarm_the_store_is_closed() {
+        let (store, served) = Served::new(MemoryStoreConfig::default());
+        drop(served);
+        assert_eq!(store.value(b"a", NOW).await, Err(StoreError::Closed));
+        assert!(matches!(
+            store.put_values(vec![write(b"a", b"1")], NOW).await.as_slice(),
+            [Err(WriteError::Failed(StoreError::Closed))]
+        ));
+    }
+}

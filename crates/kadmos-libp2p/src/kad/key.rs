@@ -162,4 +162,17 @@ mod tests {
         }
         assert_eq!(Distance::default().ilog2(), None);
     }
+
+    #[test]
+    fn keys_of_all_kinds_are_those_of_their_bytes() {
+        let peer = PeerId::random();
+        let bytes = peer.to_bytes();
+        let key = Key::from(peer);
+        assert_eq!((key.preimage(), key.hashed_bytes()), (&peer, &KeyBytes::new(&*bytes).0[..]));
+        assert!(key == Key::from(bytes.clone()) && key == Key::from(record::Key::new(&bytes)));
+        let hash = Multihash::<64>::from_bytes(&bytes).expect("a peer id is a multihash");
+        assert!(key == Key::from(hash) && key.distance(&Key::from(hash)) == Distance::default());
+        let kinds: std::collections::HashSet<_> = [Key::from(bytes.clone()), Key::from(bytes.clone())].into();
+        assert_eq!((kinds.len(), key.into_preimage()), (1, peer));
+    }
 }
