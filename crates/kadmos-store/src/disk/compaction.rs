@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 use kadmos_core::{AddrList, Peer, PeerId, PeerInfo};
 
-use crate::disk::engine::{Engine, remove};
+use crate::disk::engine::{Engine, Hour, remove};
 use crate::disk::format::{ClaimEntry, FileKind, FileName, Header, JournalEntry, PAYLOAD_MAX, addrs};
 use crate::disk::queue::value_entry;
 use crate::disk::recovery::{open_scan, read_base};
@@ -124,14 +124,12 @@ impl Engine {
     /// Half of it dead, or in many files.
     fn wasteful_hour(&self) -> Option<u32> {
         let state = self.shared.read();
-        let wasteful = |hour: u32, records: u64, files: usize| {
-            files > FILES_MAX || records >= RECORDS_MIN && state.claims_in(hour) * 2 < records
+        // What is pinned is kept, and so no reason: the hour would be rewritten for ever.
+        let wasteful = |hour: u32, files: &Hour| {
+            files.files.len() > FILES_MAX
+                || files.records >= RECORDS_MIN && state.claims_in(hour) * 2 + files.pinned < files.records
         };
-        self.hours
-            .iter()
-            .filter(|(hour, files)| wasteful(**hour, files.records, files.files.len()))
-            .map(|(hour, _)| *hour)
-            .next_back()
+        self.hours.iter().filter(|(hour, files)| wasteful(**hour, files)).map(|(hour, _)| *hour).next_back()
     }
 
     fn abandon(&mut self, compaction: &ClaimsCompaction) {
@@ -208,11 +206,8 @@ impl Engine {
     fn end_claims(&mut self, compaction: &mut ClaimsCompaction) -> io::Result<()> {
         let mut records = 0;
         let mut pinned = 0;
-        if let Some(mut target) = compaction.target.take() {
-            let written = target.write_and_sync();
-            compaction.target = Some(target);
-            written?;
-            let target = compaction.target.as_ref().expect("it was just put back");
+        if let Some(target) = &mut compaction.target {
+            target.write_and_sync()?;
             (records, pinned) = (target.records, target.pinned);
             if let Some(hour) = self.hours.get_mut(&compaction.hour) {
                 hour.files.insert(target.appender.name.id, target.appender.len);
@@ -220,6 +215,8 @@ impl Engine {
         }
         // What replaced the records that were left out may be queued only.
         self.flush_claims().map_err(io::Error::other)?;
+        // From here on it may be the only copy: it stays, also when one of the others cannot be removed.
+        compaction.target = None;
         for id in &compaction.replaced {
             remove(&*self.files, FileName { kind: FileKind::Claims { hour: compaction.hour }, id: *id })?;
             if let Some(hour) = self.hours.get_mut(&compaction.hour) {
@@ -252,7 +249,7 @@ impl Engine {
     fn begin_journal(&mut self) -> io::Result<()> {
         self.journal = None;
         self.open_journal()?;
-        let (ahead, tended) = (self.clock.ahead, self.clock.tended);
+        let (ahead, tended) = self.shared.read().clock.kept();
         let mut payload = Vec::new();
         JournalEntry::Clock { ahead, tended }.write(&mut payload);
         self.write_journal(&[payload])?;

@@ -30,6 +30,8 @@ struct Inner {
     capacity: Option<u64>,
     lies: bool,
     failing_syncs: u64,
+    /// Calls of `remove` that succeed before one that fails.
+    failing_remove: Option<u64>,
     operations: u64,
 }
 
@@ -95,6 +97,11 @@ impl FaultyFiles {
     /// The next `count` calls of `sync` on files fail, and what they should have made certain stays uncertain.
     pub fn fail_syncs(&self, count: u64) {
         self.lock().failing_syncs = count;
+    }
+
+    /// The next call of `remove` but `spared` fails, and the file stays.
+    pub fn fail_remove_after(&self, spared: u64) {
+        self.lock().failing_remove = Some(spared);
     }
 
     /// Operations so far.
@@ -267,6 +274,10 @@ impl Files for FaultyFiles {
         let mut inner = self.lock();
         inner.operate()?;
         inner.find(name)?;
+        match inner.failing_remove.take() {
+            Some(0) => return Err(io::Error::other("the file cannot be removed")),
+            left => inner.failing_remove = left.map(|left| left - 1),
+        }
         inner.names.remove(name);
         inner.names_changed.push((name.to_string(), None));
         Ok(())

@@ -53,7 +53,7 @@ impl Directory {
     /// Errors: of the file system; `WouldBlock` when another process, or another store of this one, holds it.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        fs::create_dir_all(&path)?;
+        make(&path)?;
         let lock = lock(&path.join(LOCK))?;
         Ok(Self { path, _lock: lock })
     }
@@ -62,6 +62,30 @@ impl Directory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes a directory and those above it; their names are certain when this ends.
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make(above)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_directory(above),
+    }
+}
+
+#[cfg(unix)]
+fn sync_directory(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
+/// NTFS journals names itself, and a directory cannot be opened for this.
+#[cfg(windows)]
+fn sync_directory(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -106,15 +130,8 @@ impl Files for Directory {
         fs::remove_file(self.path.join(name))
     }
 
-    #[cfg(unix)]
     fn sync_names(&self) -> io::Result<()> {
-        fs::File::open(&self.path)?.sync_all()
-    }
-
-    /// NTFS journals names itself, and a directory cannot be opened for this.
-    #[cfg(windows)]
-    fn sync_names(&self) -> io::Result<()> {
-        Ok(())
+        sync_directory(&self.path)
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use futures::channel::oneshot;
+use kadmos_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use kadmos_core::record::{ProviderRecord, Read, Reader, StoredValue, ValueWrite};
 use kadmos_core::time::{Now, UnixTime};
 use kadmos_core::{AddrList, Peer, PeerId, PeerInfo};
@@ -136,7 +137,7 @@ impl DiskStore {
         self.shared().ready().await
     }
 
-    /// Writes what is left and ends. Afterwards nothing is served. Blocks for as long as the disk takes, as dropping the
+    /// Writes what is left and ends. Afterwards nothing is written; reads still answer from memory. Blocks for as long as the disk takes, as dropping the
     /// last clone does.
     pub fn close(&self) {
         self.handle.close();
@@ -166,6 +167,10 @@ impl DiskStore {
         }
         let mut results = Vec::with_capacity(batch.len());
         for write in batch {
+            if write.record.key.len() > KEY_BYTES_MAX || write.record.value.len() > VALUE_BYTES_MAX {
+                results.push(Err(WriteError::Failed(too_long())));
+                continue;
+            }
             if queue.journal.bytes > JOURNAL_BYTES_MAX {
                 results.push(Err(WriteError::Failed(behind())));
                 continue;
@@ -193,6 +198,8 @@ impl DiskStore {
             for record in part {
                 let result = if queue.closing {
                     Err(WriteError::Failed(StoreError::Closed))
+                } else if record.key.len() > KEY_BYTES_MAX {
+                    Err(WriteError::Failed(too_long()))
                 } else if queue.claims.len() >= CLAIMS_MAX {
                     Err(WriteError::Failed(behind()))
                 } else {
@@ -212,6 +219,11 @@ impl DiskStore {
 
 /// Ends when something is certain, or failed.
 type Told = oneshot::Receiver<Result<(), StoreError>>;
+
+/// A record that could be written and not be read back.
+fn too_long() -> StoreError {
+    StoreError::Unavailable { reason: "a key or value is longer than any record's".to_string() }
+}
 
 /// The disk does not keep up with what is announced.
 fn behind() -> StoreError {
@@ -349,6 +361,9 @@ impl Store for DiskStore {
             let removed = {
                 let mut state = shared.write();
                 let mut queue = shared.queue();
+                if queue.closing {
+                    return Err(StoreError::Closed);
+                }
                 let removed = state.remove_provider(key, &provider.peer);
                 if removed {
                     queue.claims.push(key, &provider, ClaimChange::Removed);

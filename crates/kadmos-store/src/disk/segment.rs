@@ -29,8 +29,11 @@ impl Appender {
     pub(super) fn create(files: &dyn Files, name: FileName, header: Header) -> io::Result<Self> {
         let mut file = files.create(&name.to_string())?;
         let bytes = header.write(name);
-        file.append(&bytes)?;
-        file.sync()?;
+        if let Err(error) = file.append(&bytes).and_then(|()| file.sync()) {
+            // Otherwise each try on a full disk would leave one.
+            let _ = files.remove(&name.to_string());
+            return Err(error);
+        }
         let len = bytes.len() as u64;
         Ok(Self { name, salt: header.salt, file, len, synced: len, out: Vec::new() })
     }

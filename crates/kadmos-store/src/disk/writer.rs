@@ -1,5 +1,6 @@
 //! The thread that writes: when, not what.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kadmos_core::time::UnixTime;
@@ -19,6 +20,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads everything, then writes until the store is closed.
 pub(super) fn run(mut engine: Engine, survey: Survey, now: UnixTime) {
+    let _end = End(Arc::clone(&engine.shared));
     let started = Instant::now();
     let loaded = engine.load(survey, now);
     engine.shared.count(|report| report.load_time = started.elapsed());
@@ -29,15 +31,23 @@ pub(super) fn run(mut engine: Engine, survey: Survey, now: UnixTime) {
         write(&mut engine);
         end(&mut engine);
     }
-    // Whoever still waits is told by the end of its channel.
-    let mut queue = engine.shared.queue();
-    queue.closing = true;
-    queue.journal = Default::default();
-    queue.syncs.clear();
+}
+
+/// Whoever still waits is told by the end of its channel, also when the writer has panicked.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.open_gate(Err(StoreError::Closed)); // the first call counts
+        let mut queue = self.0.queue();
+        queue.closing = true;
+        queue.journal = Default::default();
+        queue.syncs.clear();
+    }
 }
 
 fn write(engine: &mut Engine) {
-    let shared = std::sync::Arc::clone(&engine.shared);
+    let shared = Arc::clone(&engine.shared);
     let mut flush_due: Option<Instant> = None;
     let mut compacting = false;
     loop {

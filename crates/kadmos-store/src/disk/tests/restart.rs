@@ -247,3 +247,65 @@ fn lower_limits_refuse_what_no_longer_fits() {
     assert_eq!((stats.values, stats.provider_keys), (10, 20));
     assert_eq!(again.report().over_limits, 40 + 30);
 }
+
+/// Files of one hour, of which compaction makes one.
+fn many_files_of_one_hour(files: &FaultyFiles) -> (DiskStore, Engine) {
+    let (store, mut engine) = open(files, 0).unwrap();
+    for round in 0..8u32 {
+        let records: Vec<_> =
+            (0..500).map(|number| record(&multihash(round * 500 + number), provider(1, 1), 0)).collect();
+        assert!(store.add(&records, date(0)).iter().all(Result::is_ok));
+        engine.flush_claims().unwrap();
+        let hour = *engine.hours.keys().next().expect("one was written");
+        engine.close(hour).unwrap();
+    }
+    (store, engine)
+}
+
+/// Goal: what a compaction has written stays when a file that it replaces cannot be removed: the others have gone.
+#[test]
+fn compaction_that_cannot_remove_a_file_loses_nothing() {
+    let files = FaultyFiles::default();
+    let (store, mut engine) = many_files_of_one_hour(&files);
+    let before = store.report().compactions;
+    while engine.compacting.is_none() {
+        engine.force_compaction();
+        while engine.compacting_journal.is_some() {
+            engine.compact().unwrap();
+        }
+    }
+    files.fail_remove_after(3);
+    while engine.compact().is_ok() {
+        assert_eq!(store.report().compactions, before, "it was to fail");
+    }
+    drop((store, engine));
+    let (store, _engine) = open(&files, 0).unwrap();
+    let lost = (0..4_000).filter(|number| providers(&store, &multihash(*number), 0).is_empty()).count();
+    assert_eq!(lost, 0);
+}
+
+/// Goal: records that are kept although they expire in another hour are no reason to rewrite a file for ever. Method: all
+/// are announced again with half of their life, as after a change of the configuration.
+#[test]
+fn compaction_of_shortened_records_ends() {
+    let files = FaultyFiles::default();
+    let (store, mut engine) = many_files_of_one_hour(&files);
+    let shorter =
+        |number| ProviderRecord { expires: date(DAY), ..record(&multihash(number), provider(1, 1), 0) };
+    let records: Vec<_> = (0..4_000).map(shorter).collect();
+    assert!(store.add(&records, date(0)).iter().all(Result::is_ok));
+    engine.flush_claims().unwrap();
+    let steps = (0..1_000).take_while(|_| engine.compact().unwrap()).count();
+    assert!(steps < 1_000, "it does not end");
+}
+
+/// Goal: what could not be read back is refused before it is acknowledged.
+#[test]
+fn records_too_long_for_a_frame_are_refused() {
+    let files = FaultyFiles::default();
+    let (store, mut engine) = open(&files, 0).unwrap();
+    let refused = put(&store, &mut engine, write(b"/a", &vec![1; 2 << 20], 0, None), 0);
+    assert!(matches!(refused, Err(WriteError::Failed(StoreError::Unavailable { .. }))), "{refused:?}");
+    let refused = store.add(&[record(&[7; 2_000], provider(1, 1), 0)], date(0));
+    assert!(matches!(refused.as_slice(), [Err(WriteError::Failed(_))]), "{refused:?}");
+}
