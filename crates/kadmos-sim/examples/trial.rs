@@ -1,4 +1,4 @@
-//! Runs trials without the program: `cargo run --release --example trial -- [--full] [TRIAL...]`.
+//! Runs trials without the program: `cargo run --release --example trial -- [--full] [--seed=N] [--go-percent=N] [TRIAL...]`.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -9,7 +9,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (flags, words): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
     let named = words.iter().map(|word| word.parse()).collect::<Result<Vec<TrialName>, _>>()?;
     let trials = if named.is_empty() { TrialName::ALL } else { &named };
-    let config = TrialConfig { full: flags.iter().any(|flag| flag == "--full"), ..TrialConfig::default() };
+    let seed = flags.iter().find_map(|flag| flag.strip_prefix("--seed=")).map_or(Ok(1), str::parse)?;
+    let go = flags.iter().find_map(|flag| flag.strip_prefix("--go-percent="));
+    let full = flags.iter().any(|flag| flag == "--full");
+    let mut config = TrialConfig { full, seed, ..TrialConfig::default() };
+    config.go_percent = go.map_or(Ok(config.go_percent), str::parse)?;
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let mut failed = 0;
     run_trials(trials, &config, jobs, &mut |news| {
